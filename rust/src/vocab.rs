@@ -1,0 +1,268 @@
+//! The vocabulary: which bytes each id stands for, and which pairs merge in which order.
+//!
+//! A vocabulary is the same thing whether it was trained here, read from a `.tiktoken` file of ranks or from a list of
+//! merges. Where only ranks are known, the merge of a token is found by encoding its bytes with the ranks below its
+//! own: when that ends in two parts, no other two adjacent parts can ever spell the token (merges inside a span
+//! depend on nothing outside it), so the list of merges and the table of ranks encode every text alike.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// One merge: `left` followed by `right` becomes `id`. Its priority is its place in [`Vocab::merges`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// Id of the left part.
+    pub left: u32,
+    /// Id of the right part.
+    pub right: u32,
+    /// Id of the two together.
+    pub id: u32,
+}
+
+/// Ids, their bytes, the merges in order of priority, and the special tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vocab {
+    arena: Vec<u8>,
+    /// Where each id's bytes lie; empty for holes. Specials lie here too.
+    spans: Vec<Range<u32>>,
+    /// Ordinary tokens only.
+    ids: FxHashMap<Box<[u8]>, u32>,
+    merges: Vec<Merge>,
+    /// In order of id.
+    specials: Vec<(String, u32)>,
+}
+
+/// Longest token a file may bring (a limit against hostile files; o200k's longest has 128 bytes).
+pub const MAX_TOKEN_BYTES: usize = 1 << 16;
+/// Largest id + 1 that a vocabulary may have, holes counted.
+pub const MAX_VOCAB_SIZE: usize = 1 << 26;
+
+impl Vocab {
+    /// The vocabulary of `tokens` (id and bytes) and `merges`, with `specials` (text and id).
+    ///
+    /// # Errors
+    /// `Error::Value` if a single byte, a merge's part or its result is missing, if ids or bytes occur twice, or if a
+    /// special token is empty, repeated or takes the id of a token.
+    pub fn new<'a>(
+        tokens: impl IntoIterator<Item = (u32, &'a [u8])>,
+        merges: Vec<Merge>,
+        specials: &[(String, u32)],
+    ) -> Result<Self> {
+        let mut vocab = Self {
+            arena: Vec::new(),
+            spans: Vec::new(),
+            ids: FxHashMap::default(),
+            merges,
+            specials: specials.to_vec(),
+        };
+        for (id, bytes) in tokens {
+            vocab.place(id, bytes)?;
+            if let Some(other) = vocab.ids.insert(bytes.into(), id) {
+                return Err(Error::value(format!(
+                    "token {} has two ids, {other} and {id}",
+                    shown(bytes)
+                )));
+            }
+        }
+        for byte in 0..=255u8 {
+            if !vocab.ids.contains_key([byte].as_slice()) {
+                return Err(Error::value(format!(
+                    "the vocabulary lacks the single byte {byte:#04x}; all 256 are needed"
+                )));
+            }
+        }
+        vocab.specials.sort_by_key(|(_, id)| *id);
+        for i in 0..vocab.specials.len() {
+            let (text, id) = vocab.specials[i].clone();
+            if text.is_empty() {
+                return Err(Error::value("a special token is empty"));
+            }
+            if vocab.specials[..i].iter().any(|(t, _)| *t == text) {
+                return Err(Error::value(format!("special token {text:?} is given twice")));
+            }
+            vocab.place(id, text.as_bytes())?;
+        }
+        let len = vocab.spans.len() as u32;
+        for m in &vocab.merges {
+            if m.left >= len || m.right >= len || m.id >= len {
+                return Err(Error::value(format!(
+                    "merge of {} and {} into {} names an id beyond {len}",
+                    m.left, m.right, m.id
+                )));
+            }
+            let joined = [vocab.bytes(m.left), vocab.bytes(m.right)].concat();
+            if joined.as_slice() != vocab.bytes(m.id) || vocab.id(&joined) != Some(m.id) {
+                return Err(Error::value(format!(
+                    "merge of {} and {} does not spell token {}",
+                    shown(vocab.bytes(m.left)),
+                    shown(vocab.bytes(m.right)),
+                    shown(vocab.bytes(m.id))
+                )));
+            }
+        }
+        Ok(vocab)
+    }
+
+    /// The vocabulary of a trainer: bytes 0-255, the merges from id 256 on, then `specials` in the order given.
+    ///
+    /// # Errors
+    /// `Error::Value` for empty or repeated specials.
+    pub fn trained(merges: &[(u32, u32)], specials: &[String]) -> Result<Self> {
+        let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+        let mut listed = Vec::with_capacity(merges.len());
+        for &(left, right) in merges {
+            let id = tokens.len() as u32;
+            tokens.push([tokens[left as usize].as_slice(), &tokens[right as usize]].concat());
+            listed.push(Merge { left, right, id });
+        }
+        let first = tokens.len() as u32;
+        let specials: Vec<_> = specials.iter().cloned().zip(first..).collect();
+        Self::new((0u32..).zip(tokens.iter().map(Vec::as_slice)), listed, &specials)
+    }
+
+    /// The vocabulary of a table of ranks, as `.tiktoken` files hold it: the rank is both id and priority.
+    ///
+    /// # Errors
+    /// As [`Vocab::new`].
+    pub fn from_ranks(ranks: &[(Vec<u8>, u32)], specials: &[(String, u32)]) -> Result<Self> {
+        let mut vocab =
+            Self::new(ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice())), Vec::new(), specials)?;
+        vocab.merges = vocab.recovered_merges();
+        Ok(vocab)
+    }
+
+    fn place(&mut self, id: u32, bytes: &[u8]) -> Result<()> {
+        let index = id as usize;
+        if bytes.is_empty() || bytes.len() > MAX_TOKEN_BYTES {
+            return Err(Error::value(format!(
+                "token {id} has {} bytes; 1 to {MAX_TOKEN_BYTES} are allowed",
+                bytes.len()
+            )));
+        }
+        if index >= MAX_VOCAB_SIZE {
+            return Err(Error::value(format!(
+                "token {} has id {id}; ids up to {} are allowed",
+                shown(bytes),
+                MAX_VOCAB_SIZE - 1
+            )));
+        }
+        if index >= self.spans.len() {
+            self.spans.resize(index + 1, 0..0);
+        }
+        if !self.spans[index].is_empty() {
+            return Err(Error::value(format!(
+                "id {id} is given to {} and to {}",
+                shown(self.bytes(id)),
+                shown(bytes)
+            )));
+        }
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        self.spans[index] = start..self.arena.len() as u32;
+        Ok(())
+    }
+
+    /// The merge of each token of two and more bytes, in order of id; unreachable tokens have none.
+    fn recovered_merges(&self) -> Vec<Merge> {
+        let mut merges = Vec::with_capacity(self.ids.len());
+        let mut parts: Vec<(u32, u32)> = Vec::new(); // (start, id) of each part
+        for id in 0..self.spans.len() as u32 {
+            let bytes = self.bytes(id);
+            if bytes.len() < 2 || self.ids.get(bytes) != Some(&id) {
+                continue;
+            }
+            parts.clear();
+            parts.extend((0u32..).zip(bytes.iter().map(|&b| self.ids[[b].as_slice()])));
+            while parts.len() > 2 {
+                let end = |i: usize| parts.get(i + 2).map_or(bytes.len(), |p| p.0 as usize);
+                let best = (0..parts.len() - 1)
+                    .filter_map(|i| {
+                        let rank = *self.ids.get(&bytes[parts[i].0 as usize..end(i)])?;
+                        (rank < id).then_some((rank, i))
+                    })
+                    .min();
+                let Some((rank, i)) = best else { break };
+                parts[i].1 = rank;
+                parts.remove(i + 1);
+            }
+            if let [(_, left), (_, right)] = parts[..] {
+                merges.push(Merge { left, right, id });
+            }
+        }
+        merges
+    }
+
+    /// Highest id + 1; holes count.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Never: a vocabulary has at least the 256 bytes.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The bytes of an id (of a special token its text); empty for holes and ids beyond the vocabulary.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.spans
+            .get(id as usize)
+            .map_or(&[], |s| &self.arena[s.start as usize..s.end as usize])
+    }
+
+    /// The id of an ordinary token.
+    pub fn id(&self, bytes: &[u8]) -> Option<u32> {
+        self.ids.get(bytes).copied()
+    }
+
+    /// Ordinary tokens in order of id.
+    pub fn tokens(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (0..self.spans.len() as u32)
+            .map(|id| (id, self.bytes(id)))
+            .filter(|(id, bytes)| self.ids.get(*bytes) == Some(id))
+    }
+
+    /// Merges in order of priority.
+    pub fn merges(&self) -> &[Merge] {
+        &self.merges
+    }
+
+    /// Special tokens in order of id.
+    pub fn specials(&self) -> &[(String, u32)] {
+        &self.specials
+    }
+
+    /// SHA-256 over pattern, ids, merges and special tokens: equal exactly for equal tokenizers.
+    pub fn hash(&self, pattern: &str) -> String {
+        let mut hasher = Sha256::new();
+        let mut field = |bytes: &[u8]| {
+            hasher.update((bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        field(pattern.as_bytes());
+        for (id, bytes) in self.tokens() {
+            field(&id.to_le_bytes());
+            field(bytes);
+        }
+        for m in &self.merges {
+            field(&[m.left, m.right, m.id].map(u32::to_le_bytes).concat());
+        }
+        for (text, id) in &self.specials {
+            field(&id.to_le_bytes());
+            field(text.as_bytes());
+        }
+        hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Bytes as a reader would want them in a message.
+pub fn shown(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]))
+}
