@@ -1,0 +1,124 @@
+//! The scanners against the general engine, and what `cut` promises.
+
+use std::sync::LazyLock;
+
+use fancy_regex::Regex;
+use proptest::prelude::*;
+
+use super::*;
+
+/// One code point for each class that a built-in pattern tells apart.
+const CLASSES: &[char] = &[
+    'a', 's', 'l', 'v', 'e', 'S', 'L', '\u{e9}', '\u{17f}', '\u{1c5}', '\u{2b0}', '\u{4e2d}', '\u{301}',
+    '1', '\u{bd}', ' ', '\t', '\n', '\r', '\u{a0}', '\'', '!', '/', '\u{1f642}', '\u{3002}', '\u{85}',
+];
+
+fn pieces(pattern: &Pattern, text: &str) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    pattern.for_each(text.as_bytes(), |p| found.push(p.to_vec())).unwrap();
+    found
+}
+
+/// Each built-in pattern by hand and as its defining regex in the general engine.
+static BOTH: LazyLock<Vec<(Pattern, Regex)>> = LazyLock::new(|| {
+    PATTERNS.iter().map(|(name, regex)| (Pattern::new(name).unwrap(), Regex::new(regex).unwrap())).collect()
+});
+
+fn defined(regex: &Regex, text: &str, normalizes: bool) -> Vec<Vec<u8>> {
+    let text: String = if normalizes { text.nfc().collect() } else { text.into() };
+    let mut found = Vec::new();
+    general::for_each(regex, &text, &mut |p| found.push(p.to_vec())).unwrap();
+    found
+}
+
+fn check_all_strings(length: usize) {
+    for (scanner, regex) in BOTH.iter() {
+        let mut digits = vec![0; length];
+        'strings: loop {
+            let text: String = digits.iter().map(|&d| CLASSES[d]).collect();
+            let want = defined(regex, &text, scanner.normalizes());
+            assert_eq!(pieces(scanner, &text), want, "{:?} on {text:?}", scanner.name());
+            for d in &mut digits {
+                *d += 1;
+                if *d < CLASSES.len() {
+                    continue 'strings;
+                }
+                *d = 0;
+            }
+            break;
+        }
+    }
+}
+
+#[test]
+fn scanners_equal_the_engine_on_all_strings_up_to_three() {
+    (1..=3).for_each(check_all_strings);
+}
+
+#[test]
+#[ignore = "about a minute"]
+fn scanners_equal_the_engine_on_all_strings_of_four() {
+    check_all_strings(4);
+}
+
+fn text() -> impl Strategy<Value = String> {
+    let class = prop::sample::select(CLASSES);
+    let chunk = prop_oneof![
+        class.prop_map(String::from),
+        "[a-zA-Z]{1,12}",
+        "[ \n\t]{1,4}",
+        "'(s|T|ll|VE|x)",
+        "[0-9]{1,5}",
+        any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(chunk, 0..30).prop_map(|chunks| chunks.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn scanners_equal_the_engine(text in text()) {
+        for (scanner, regex) in BOTH.iter() {
+            let want = defined(regex, &text, scanner.normalizes());
+            prop_assert_eq!(pieces(scanner, &text), want, "{:?}", scanner.name());
+        }
+    }
+
+    #[test]
+    fn a_cut_changes_nothing(text in text(), near in 0usize..200) {
+        for (pattern, _) in BOTH.iter() {
+            if let Some(at) = pattern.cut(text.as_bytes(), near) {
+                prop_assert!(at > 0 && at <= near && at < text.len());
+                let (left, right) = text.split_at(at);
+                let halves = [pieces(pattern, left), pieces(pattern, right)].concat();
+                prop_assert_eq!(halves, pieces(pattern, &text), "{:?} cut at {}", pattern.name(), at);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_tile(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        for name in ["gpt2", "nano", "o200k", r"\w+|\W+"] {
+            let mut found = Vec::new();
+            Pattern::new(name).unwrap().for_each(&bytes, |p| found.push(p.to_vec())).unwrap();
+            prop_assert_eq!(&found.concat(), &bytes);
+        }
+    }
+}
+
+#[test]
+fn invalid_bytes_are_one_pretoken_between_valid_stretches() {
+    let mut found = Vec::new();
+    let text = b"ab \xff\xe4\xb8 c\x80";
+    Pattern::new("gpt2").unwrap().for_each(text, |p| found.push(p.to_vec())).unwrap();
+    assert_eq!(found, [&b"ab"[..], b" ", b"\xff\xe4\xb8", b" c", b"\x80"]);
+}
+
+#[test]
+fn lossy_and_broken_regexes_are_refused() {
+    for bad in ["(", "[a-z", r"\p{L}+", "x?", "gpt5", ".", r"\p{Nonsense}"] {
+        assert!(matches!(Pattern::new(bad), Err(Error::Value(_))), "{bad}");
+    }
+    assert!(Pattern::new("(?s).").is_ok());
+}
