@@ -178,14 +178,16 @@ impl Pattern {
     /// whole does. None if there is none, or if the pattern is a custom regex, of which nothing is known.
     ///
     /// In every built-in pattern a letter followed by ASCII white space, ASCII punctuation other than an apostrophe
-    /// (contractions), or CJK punctuation ends a pretoken, and nothing before the letter looks beyond it.
+    /// (contractions), or CJK punctuation ends a pretoken, and nothing before the letter looks beyond it. Where the
+    /// text is normalised first, the letter must be one that stays as it is.
     pub fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
         if matches!(self.engine, Engine::General(_)) {
             return None;
         }
+        let stays = |c: char| !self.normalizes() || is_nfc_quick(std::iter::once(c)) == IsNormalized::Yes;
         (1..=near.min(text.len().saturating_sub(1)))
             .rev()
-            .find(|&i| begins_apart(&text[i..]) && ends_in_letter(&text[..i]))
+            .find(|&i| begins_apart(&text[i..]) && last_letter(&text[..i]).is_some_and(stays))
     }
 }
 
@@ -200,15 +202,12 @@ fn begins_apart(text: &[u8]) -> bool {
     }
 }
 
-/// Whether the bytes end in a whole letter.
-fn ends_in_letter(text: &[u8]) -> bool {
+/// The letter that the bytes end in, if they end in one.
+fn last_letter(text: &[u8]) -> Option<char> {
     let last = &text[text.len().saturating_sub(4)..];
-    if last.last().is_some_and(u8::is_ascii_alphabetic) {
-        return true;
-    }
-    let Some(start) = last.iter().rposition(|b| b & 0xc0 != 0x80) else { return false };
-    std::str::from_utf8(&last[start..])
-        .is_ok_and(|c| !c.is_empty() && Classes::get().at(c.as_bytes(), 0).0 & LETTER != 0)
+    let start = last.iter().rposition(|b| b & 0xc0 != 0x80)?;
+    let c = std::str::from_utf8(&last[start..]).ok()?.chars().next()?;
+    (Classes::get().at(&last[start..], 0).0 & LETTER != 0).then_some(c)
 }
 
 #[inline]

@@ -108,6 +108,12 @@ proptest! {
 }
 
 #[test]
+fn no_cut_behind_a_letter_that_normalisation_takes_apart() {
+    assert_eq!(Pattern::new("qwen2").unwrap().cut("\u{5f2}\u{5b7}\u{fb1f}\n".as_bytes(), 9), None);
+    assert_eq!(Pattern::new("nano").unwrap().cut("\u{fb1f}\n".as_bytes(), 9), Some(3));
+}
+
+#[test]
 fn invalid_bytes_are_one_pretoken_between_valid_stretches() {
     let mut found = Vec::new();
     let text = b"ab \xff\xe4\xb8 c\x80";
