@@ -1,0 +1,90 @@
+//! Which two adjacent ids merge, and how early: a flat table that a merge loop asks twice per merge.
+
+use crate::vocab::{Merge, Vocab};
+
+/// The rank of a pair that does not merge.
+pub const NO_RANK: u32 = u32::MAX;
+
+/// Ranks of pairs. Pairs of single bytes, where every pretoken starts, have a dense table of 256 KiB.
+pub struct PairRanks {
+    byte_ids: [u32; 256],
+    byte_pairs: Box<[u32]>,
+    /// Open addressing, at most half full: (left << 32 | right, rank).
+    slots: Box<[(u64, u32)]>,
+    /// The id that the merge of each rank makes.
+    results: Box<[u32]>,
+}
+
+impl PairRanks {
+    /// The table of a vocabulary's merges; of a pair listed twice, the first place counts.
+    pub fn new(vocab: &Vocab) -> Self {
+        let byte_ids = std::array::from_fn(|b| vocab.id(&[b as u8]).unwrap_or_default());
+        let merges = vocab.merges();
+        let mut table = Self {
+            byte_ids,
+            byte_pairs: vec![NO_RANK; 1 << 16].into(),
+            slots: vec![(0, NO_RANK); (2 * merges.len()).next_power_of_two()].into(),
+            results: merges.iter().map(|m| m.id).collect(),
+        };
+        for (rank, &Merge { left, right, .. }) in (0u32..).zip(merges) {
+            let at = table.slot(left, right);
+            if table.slots[at].1 == NO_RANK {
+                table.slots[at] = (joined(left, right), rank);
+            }
+        }
+        for a in 0..256 {
+            for b in 0..256 {
+                table.byte_pairs[a << 8 | b] = table.rank(byte_ids[a], byte_ids[b]);
+            }
+        }
+        table
+    }
+
+    /// The slot that holds the pair, or the free one where it would be.
+    #[inline]
+    fn slot(&self, left: u32, right: u32) -> usize {
+        let key = joined(left, right);
+        let mask = self.slots.len() - 1;
+        // Fibonacci hashing: the high half of the product depends on every bit of the key.
+        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let mut at = (product >> 64) as usize & mask;
+        while self.slots[at].1 != NO_RANK && self.slots[at].0 != key {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.
+    #[inline]
+    pub fn rank(&self, left: u32, right: u32) -> u32 {
+        self.slots[self.slot(left, right)].1
+    }
+
+    /// As [`PairRanks::rank`] for two single bytes.
+    #[inline]
+    pub fn byte_rank(&self, left: u8, right: u8) -> u32 {
+        self.byte_pairs[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// The id of a single byte.
+    #[inline]
+    pub fn byte_id(&self, byte: u8) -> u32 {
+        self.byte_ids[usize::from(byte)]
+    }
+
+    /// The id that the merge of this rank makes.
+    #[inline]
+    pub fn result(&self, rank: u32) -> u32 {
+        self.results[rank as usize]
+    }
+
+    /// Number of ranks.
+    pub fn len(&self) -> usize {
+        self.results.len()
+    }
+}
+
+#[inline]
+fn joined(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
