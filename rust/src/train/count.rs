@@ -1,0 +1,96 @@
+//! Counting the pretokens of batches, one table per thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::counts::Counts;
+use crate::error::{Error, Result};
+use crate::feed::{Batch, Work};
+use crate::pretokenize::Pattern;
+
+/// One thread's part of the counting.
+pub struct CountWork {
+    pattern: Arc<Pattern>,
+    /// Special tokens: text is split at them and nothing is counted from them.
+    specials: Option<AhoCorasick>,
+    counts: Counts,
+    /// Distinct pretokens of all threads (some counted more than once), for the display.
+    distinct: Arc<AtomicU64>,
+}
+
+impl CountWork {
+    /// The work of `threads` threads.
+    ///
+    /// # Errors
+    /// `Error::Value` if a special token is empty.
+    pub fn for_threads(
+        threads: usize,
+        pattern: &Arc<Pattern>,
+        specials: &[String],
+        distinct: &Arc<AtomicU64>,
+    ) -> Result<Vec<Self>> {
+        if specials.iter().any(String::is_empty) {
+            return Err(Error::value("a special token is empty"));
+        }
+        let matcher = (!specials.is_empty())
+            .then(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(specials))
+            .transpose()
+            .map_err(|e| Error::value(format!("special tokens: {e}")))?;
+        let work = || Self {
+            pattern: pattern.clone(),
+            specials: matcher.clone(),
+            counts: Counts::default(),
+            distinct: distinct.clone(),
+        };
+        Ok((0..threads.max(1)).map(|_| work()).collect())
+    }
+
+    fn count(&mut self, text: &[u8]) -> Result<()> {
+        let counts = &mut self.counts;
+        self.pattern.for_each(text, |pretoken| counts.add(pretoken, 1))
+    }
+}
+
+impl Work for CountWork {
+    type Output = Counts;
+
+    fn batch(&mut self, _: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
+        let before = self.counts.len();
+        for (_, text) in batch.iter() {
+            if stop.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            let mut start = 0;
+            if let Some(specials) = self.specials.clone() {
+                for found in specials.find_iter(text) {
+                    self.count(&text[start..found.start()])?;
+                    start = found.end();
+                }
+            }
+            self.count(&text[start..])?;
+        }
+        let new = self.counts.len() - before;
+        self.distinct.fetch_add(new as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Counts> {
+        Ok(self.counts)
+    }
+}
+
+/// All tables in one.
+pub fn merged(tables: Vec<Counts>) -> Counts {
+    let mut tables = tables.into_iter();
+    let mut all = tables.next().unwrap_or_default();
+    for mut table in tables {
+        // The smaller into the larger.
+        if table.len() > all.len() {
+            std::mem::swap(&mut table, &mut all);
+        }
+        all.merge(&table);
+    }
+    all
+}

@@ -1,0 +1,240 @@
+//! How often each distinct pretoken occurs: a flat table with the short keys inside.
+//!
+//! Nine of ten pretokens of a text have at most 15 bytes. Their bytes and length fill the two words of a slot, so that
+//! a look-up is one hash, one cache line and two compares. Longer ones lie in an arena behind their hash.
+
+/// A short key's second word holds its length in the highest byte; this marks a long key, whose offset follows.
+const LONG: u64 = 0xff << 56;
+/// Longest key that fits into a slot.
+const INLINE: usize = 15;
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    low: u64,
+    high: u64,
+    /// 0 marks a free slot.
+    count: u64,
+}
+
+/// Pretokens and their counts.
+pub struct Counts {
+    slots: Vec<Slot>,
+    mask: usize,
+    used: usize,
+    /// Long keys, each behind its length as four bytes.
+    arena: Vec<u8>,
+    total: u64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self::with_slots(1 << 12)
+    }
+}
+
+impl Counts {
+    fn with_slots(slots: usize) -> Self {
+        Self {
+            slots: vec![Slot::default(); slots],
+            mask: slots - 1,
+            used: 0,
+            arena: Vec::new(),
+            total: 0,
+        }
+    }
+
+    /// Distinct pretokens.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// All pretokens together.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Counts `pretoken` `count` times more; the empty one and a count of 0 are passed over.
+    #[inline]
+    pub fn add(&mut self, pretoken: &[u8], count: u64) {
+        if pretoken.is_empty() || count == 0 {
+            return;
+        }
+        self.total = self.total.saturating_add(count);
+        if pretoken.len() <= INLINE {
+            let (low, high) = inline_key(pretoken);
+            self.bump(low, high, hash(low, high), count);
+        } else {
+            self.add_long(pretoken, count);
+        }
+    }
+
+    #[inline]
+    fn bump(&mut self, low: u64, high: u64, hash: u64, count: u64) {
+        let mut i = hash as usize & self.mask;
+        loop {
+            let slot = &mut self.slots[i];
+            if slot.count == 0 {
+                *slot = Slot { low, high, count };
+                self.used += 1;
+                if self.used * 8 > self.slots.len() * 5 {
+                    self.grow();
+                }
+                return;
+            }
+            if slot.low == low && slot.high == high {
+                slot.count = slot.count.saturating_add(count);
+                return;
+            }
+            i = (i + 1) & self.mask;
+        }
+    }
+
+    fn add_long(&mut self, pretoken: &[u8], count: u64) {
+        let hash = long_hash(pretoken);
+        let mut i = hash as usize & self.mask;
+        loop {
+            let slot = self.slots[i];
+            if slot.count == 0 {
+                let offset = self.arena.len() as u64;
+                self.arena.extend_from_slice(&(pretoken.len() as u32).to_le_bytes());
+                self.arena.extend_from_slice(pretoken);
+                return self.bump(hash, LONG | offset, hash, count);
+            }
+            if slot.high >= LONG && slot.low == hash && self.long(slot) == pretoken {
+                let total = &mut self.slots[i].count;
+                *total = total.saturating_add(count);
+                return;
+            }
+            i = (i + 1) & self.mask;
+        }
+    }
+
+    fn long(&self, slot: Slot) -> &[u8] {
+        let at = (slot.high & !LONG) as usize;
+        let len = u32::from_le_bytes(self.arena[at..at + 4].try_into().expect("four bytes"));
+        &self.arena[at + 4..at + 4 + len as usize]
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let old = std::mem::take(&mut self.slots);
+        self.slots = vec![Slot::default(); old.len() * 2];
+        self.mask = self.slots.len() - 1;
+        for slot in old.into_iter().filter(|s| s.count > 0) {
+            let hash = if slot.high >= LONG { slot.low } else { hash(slot.low, slot.high) };
+            let mut i = hash as usize & self.mask;
+            while self.slots[i].count > 0 {
+                i = (i + 1) & self.mask;
+            }
+            self.slots[i] = slot;
+        }
+    }
+
+    /// Adds what another table counted.
+    pub fn merge(&mut self, other: &Self) {
+        for slot in other.slots.iter().filter(|s| s.count > 0) {
+            if slot.high >= LONG {
+                self.add_long(other.long(*slot), slot.count);
+            } else {
+                self.bump(slot.low, slot.high, hash(slot.low, slot.high), slot.count);
+            }
+        }
+        self.total = self.total.saturating_add(other.total);
+    }
+
+    /// Calls `f` with each distinct pretoken and its count, in no particular order.
+    pub fn for_each(&self, mut f: impl FnMut(&[u8], u64)) {
+        for slot in self.slots.iter().filter(|s| s.count > 0) {
+            if slot.high >= LONG {
+                f(self.long(*slot), slot.count);
+            } else {
+                let bytes = (u128::from(slot.low) | u128::from(slot.high) << 64).to_le_bytes();
+                f(&bytes[..usize::from(bytes[15])], slot.count);
+            }
+        }
+    }
+}
+
+/// Up to 15 bytes as two words, the length in the highest byte.
+#[inline]
+fn inline_key(bytes: &[u8]) -> (u64, u64) {
+    let n = bytes.len();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+    let half = |at: usize| {
+        u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")))
+    };
+    // Overlapping loads instead of a loop over bytes.
+    let (low, high) = if n > 8 {
+        (word(0), word(n - 8) >> (8 * (16 - n)))
+    } else if n == 8 {
+        (word(0), 0)
+    } else if n >= 4 {
+        (half(0) | half(n - 4) << (8 * (n - 4)), 0)
+    } else {
+        let (a, b, c) = (bytes[0], bytes[n / 2], bytes[n - 1]);
+        (u64::from(a) | u64::from(b) << (8 * (n / 2)) | u64::from(c) << (8 * (n - 1)), 0)
+    };
+    (low, high | (n as u64) << 56)
+}
+
+/// Two words folded through one wide product.
+#[inline]
+fn hash(low: u64, high: u64) -> u64 {
+    let product =
+        u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd6e8_feb8_6659_fd93);
+    (product >> 64) as u64 ^ product as u64
+}
+
+fn long_hash(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn listed(counts: &Counts) -> HashMap<Vec<u8>, u64> {
+        let mut found = HashMap::new();
+        counts.for_each(|p, n| assert!(found.insert(p.to_vec(), n).is_none(), "listed twice"));
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn counts_as_a_map_does(
+            added in prop::collection::vec((prop::collection::vec(0u8..3, 0..40), 0u64..5), 0..200),
+            cut in 0usize..200,
+        ) {
+            let mut want: HashMap<Vec<u8>, u64> = HashMap::new();
+            let (mut first, mut second) = (Counts::with_slots(4), Counts::with_slots(4));
+            for (i, (pretoken, count)) in added.iter().enumerate() {
+                if i < cut { &mut first } else { &mut second }.add(pretoken, *count);
+                if !pretoken.is_empty() && *count > 0 {
+                    *want.entry(pretoken.clone()).or_default() += count;
+                }
+            }
+            first.merge(&second);
+            prop_assert_eq!(first.len(), want.len());
+            prop_assert_eq!(first.total(), want.values().sum::<u64>());
+            prop_assert_eq!(listed(&first), want);
+        }
+
+        #[test]
+        fn inline_keys_hold_the_bytes(bytes in prop::collection::vec(any::<u8>(), 1..=INLINE)) {
+            let (low, high) = inline_key(&bytes);
+            let all = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
+            prop_assert_eq!(&all[..bytes.len()], &bytes[..]);
+            prop_assert!(all[bytes.len()..15].iter().all(|b| *b == 0));
+            prop_assert_eq!(usize::from(all[15]), bytes.len());
+        }
+    }
+}

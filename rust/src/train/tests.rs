@@ -1,0 +1,155 @@
+//! The merge loop against the definition.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// Counts all pairs anew at every step, as the definition reads.
+fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions, start: &[Pair]) -> Vec<Pair> {
+    let mut order: BTreeMap<Vec<u8>, usize> = match options.tie_break {
+        TieBreak::Hf => byte_level_order().iter().enumerate().map(|(i, b)| (vec![*b], i)).collect(),
+        _ => (0..=255u8).map(|b| (vec![b], usize::from(b))).collect(),
+    };
+    let mut words: Vec<(Vec<Vec<u8>>, u64)> =
+        words.iter().map(|(w, n)| (w.iter().map(|b| vec![*b]).collect(), *n)).collect();
+    let mut merges = Vec::new();
+    while merges.len() < num_merges + start.len() {
+        let mut pairs: BTreeMap<Pair, u64> = BTreeMap::new();
+        for (tokens, n) in &words {
+            for pair in tokens.windows(2) {
+                *pairs.entry((pair[0].clone(), pair[1].clone())).or_default() += n;
+            }
+        }
+        let allowed = |(a, b): &Pair| options.max_token_bytes.is_none_or(|most| a.len() + b.len() <= most);
+        let best = match start.get(merges.len()) {
+            Some(pair) => Some(pair.clone()),
+            None => pairs
+                .into_iter()
+                .filter(|(pair, n)| *n >= options.min_frequency && allowed(pair))
+                .max_by(|(p, m), (q, n)| {
+                    let ids = |(a, b): &Pair| (order[a], order[b]);
+                    m.cmp(n).then_with(|| match options.tie_break {
+                        TieBreak::Bytes => p.cmp(q),
+                        _ => ids(q).cmp(&ids(p)),
+                    })
+                })
+                .map(|(pair, _)| pair),
+        };
+        let Some((left, right)) = best else { break };
+        let joined = [left.clone(), right.clone()].concat();
+        for (tokens, _) in &mut words {
+            let mut i = 0;
+            while i + 1 < tokens.len() {
+                if tokens[i] == left && tokens[i + 1] == right {
+                    tokens[i].clone_from(&joined);
+                    tokens.remove(i + 1);
+                }
+                i += 1;
+            }
+        }
+        let id = order.len();
+        order.insert(joined, id);
+        merges.push((left, right));
+    }
+    merges
+}
+
+fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
+    let mut counts = Counts::default();
+    words.iter().for_each(|(word, n)| counts.add(word, *n));
+    train(&counts, 256 + num_merges, &[], options, &AtomicU64::new(0), &AtomicBool::new(false)).unwrap()
+}
+
+fn pairs(vocab: &Vocab) -> Vec<Pair> {
+    vocab.merges().iter().map(|m| (vocab.bytes(m.left).to_vec(), vocab.bytes(m.right).to_vec())).collect()
+}
+
+fn words() -> impl Strategy<Value = BTreeMap<Vec<u8>, u64>> {
+    let word = prop_oneof![
+        prop::collection::vec(prop::sample::select(&b"ab"[..]), 1..20),
+        prop::collection::vec(prop::sample::select(&b"abc "[..]), 1..12),
+        prop::collection::vec(prop::sample::select(&b"a\xa1\xad! \x00"[..]), 1..8),
+    ];
+    prop::collection::btree_map(word, 1u64..6, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn equals_the_definition(
+        words in words(),
+        num_merges in 0usize..50,
+        tie_break in prop::sample::select(vec![TieBreak::Id, TieBreak::Bytes, TieBreak::Hf]),
+        min_frequency in 1u64..4,
+        max_token_bytes in prop::option::of(2usize..6),
+    ) {
+        let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None };
+        let want = naive(&words, num_merges, &options, &[]);
+        prop_assert_eq!(pairs(&trained(&words, num_merges, &options).vocab), want);
+    }
+
+    #[test]
+    fn resuming_equals_training_at_once_and_the_definition_on_other_words(
+        words in words(),
+        others in words(),
+        first in 0usize..20,
+        second in 0usize..20,
+    ) {
+        let options = TrainOptions::default();
+        let start = trained(&words, first, &options).vocab;
+        let had = start.merges().len();
+        let resumed = TrainOptions { resume: Some(Arc::new(start.clone())), ..options.clone() };
+        let total = had + second;
+        prop_assert_eq!(
+            pairs(&trained(&words, total, &resumed).vocab),
+            pairs(&trained(&words, total, &options).vocab)
+        );
+        let got = trained(&others, total, &resumed).vocab;
+        if got.merges().len() == got.len() - 256 {
+            prop_assert_eq!(pairs(&got), naive(&others, second, &options, &pairs(&start)));
+        }
+    }
+
+    #[test]
+    fn recovered_merges_are_those_learnt(words in words(), num_merges in 0usize..60) {
+        let vocab = trained(&words, num_merges, &TrainOptions::default()).vocab;
+        let ranks: Vec<_> = vocab.tokens().map(|(id, bytes)| (bytes.to_vec(), id)).collect();
+        let recovered = Vocab::from_ranks(&ranks, &[]).unwrap();
+        prop_assert_eq!(recovered.merges(), vocab.merges());
+    }
+}
+
+#[test]
+fn counts_beyond_32_and_53_bits_stay_exact() {
+    let words: BTreeMap<Vec<u8>, u64> = [("ab", (1 << 53) + 1), ("cd", 1 << 53), ("ef", (1 << 53) + 2), ("gh", 1 << 33)]
+        .map(|(w, n)| (w.into(), n))
+        .into();
+    let options = TrainOptions::default();
+    let got = pairs(&trained(&words, 4, &options).vocab);
+    assert_eq!(got, naive(&words, 4, &options, &[]));
+    assert_eq!(got[0], (b"e".to_vec(), b"f".to_vec()));
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let options = TrainOptions::default();
+    let special = ["<|a|>".to_string()];
+    assert!(check_size(257, &special, &options).is_ok());
+    let message = check_size(256, &special, &options).unwrap_err().to_string();
+    assert!(message.contains("256 ids") && message.contains("257"), "{message}");
+    let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    assert!(train(&Counts::default(), 300, &[], &options, &progress, &stop).is_err());
+}
+
+#[test]
+fn a_stop_ends_the_merging() {
+    let mut counts = Counts::default();
+    counts.add(b"abcabd", 1);
+    let stopped = train(&counts, 300, &[], &TrainOptions::default(), &AtomicU64::new(0), &AtomicBool::new(true));
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+}
