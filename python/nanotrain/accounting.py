@@ -41,7 +41,7 @@ def block_weights(model: Model) -> int:
     if model.family == "wavenet":
         # Filter and gate of kernel 2, residual and skip of kernel 1; then the flattened
         # receptive field of 2^depth steps.
-        return 6 * width**2 * model.depth + 2**model.depth * width**2
+        return 6 * width**2 * model.depth + (1 << model.depth) * width**2
     if model.family == "mlp":
         return model.context * width**2
     kv_width = width // model.heads * model.kv_heads

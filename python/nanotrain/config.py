@@ -22,7 +22,7 @@ from typing import Any
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 from nanotrain import rules
 from nanotrain.schema import (
@@ -230,10 +230,11 @@ def _source(source: str | os.PathLike[str]) -> tuple[str, str, str]:
 
 def _toml(where: str, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        parsed: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         raise ConfigError(f"{where}: {message[:1].lower()}{message[1:]}") from None
+    return parsed
 
 
 def to_toml(resolved: Resolved) -> str:

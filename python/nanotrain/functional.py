@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + bias, (..., out), for x (..., in) and weight (out, in)."""
+    """Products x W^T + bias, (..., out), for x (..., in) and weight (out, in)."""
     y = x @ weight.mT
     return y if bias is None else y + bias
 
@@ -26,7 +26,7 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float = 1e-5) -> Tensor:
-    """x over the root of its mean square plus eps along the last dimension.
+    """The vector x over the root of its mean square plus eps along the last dimension.
 
     Computed in float32 or wider, given back in the type of `x`.
     """
@@ -36,7 +36,7 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float = 1e-5) -> T
 
 
 def silu(x: Tensor) -> Tensor:
-    """x times its sigmoid."""
+    """The product of x and its sigmoid."""
     return x * torch.sigmoid(x)
 
 
@@ -82,7 +82,7 @@ def cross_entropy(
 def rope(
     x: Tensor, positions: Tensor, *, theta: float = 10_000.0, interleaved: bool = False
 ) -> Tensor:
-    """x (..., t, e) with each pair turned by position / theta^(2 i / e) (Su et al. 2021).
+    """The vectors x (..., t, e), each pair turned by position / theta^(2 i / e) (Su et al. 2021).
 
     Args:
         x: (..., t, e), e even.
@@ -145,7 +145,7 @@ def multihead_attention(
         raise ValueError(f"{num_kv_heads} key heads do not divide {num_heads} query heads")
     # (..., heads, t, e)
     q, k, v = (
-        linear(x, weight).unflatten(-1, (heads, -1)).transpose(-3, -2)
+        linear(x, weight).view(*x.shape[:-1], heads, -1).transpose(-3, -2)
         for weight, heads in ((wq, num_heads), (wk, num_kv_heads), (wv, num_kv_heads))
     )
     if positions is not None:
@@ -167,7 +167,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     if not grads:
         return torch.zeros(())
     norms = [torch.linalg.vector_norm(grad) for grad in grads]
-    norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
     factor = (max_norm / (norm + 1e-6)).clamp(max=1)
     for grad in grads:
         grad.mul_(factor.to(grad.device, grad.dtype))

@@ -121,7 +121,8 @@ _MUON_KEYS = frozenset(
 
 def without_effect(values: dict[str, Any]) -> set[str]:
     """Keys that nothing reads under this family and optimizer."""
-    family, unused = values["model.family"], set()
+    family = values["model.family"]
+    unused: set[str] = set()
     if family in ("wavenet", "mlp"):
         unused |= _TRANSFORMER_KEYS
     if family != "mlp":

@@ -39,7 +39,7 @@ def embedding(ids: Tensor, weight: Tensor, *, order: Order | None = None) -> Ten
 
 def reference(ids: Tensor, weight: Tensor, *, order: Order | None = None) -> Tensor:
     """The definition, differentiated by autograd; `order` changes nothing."""
-    return weight.index_select(0, ids.flatten()).unflatten(0, ids.shape)
+    return weight.index_select(0, ids.flatten()).view(*ids.shape, weight.shape[1])
 
 
 class _Rows(torch.autograd.Function):
@@ -52,9 +52,7 @@ class _Rows(torch.autograd.Function):
         return torch.nn.functional.embedding(ids, weight)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor
-    ) -> tuple[None, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
         ids, ordered, positions = ctx.saved_tensors
         num_rows, width = ctx.shape
         grad = grad.reshape(-1, width)

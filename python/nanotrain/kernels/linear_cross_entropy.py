@@ -61,7 +61,9 @@ def linear_cross_entropy(
     if reduction == "none":
         parts = [
             _row_losses(r, weight[:vocab], t, softcap)
-            for r, t in zip(rows.split(chunk_rows), flat.split(chunk_rows), strict=True)
+            for r, t in zip(
+                torch.split(rows, chunk_rows), torch.split(flat, chunk_rows), strict=True
+            )
         ]
         losses = torch.cat(parts) if parts else rows.new_zeros(0, dtype=_wide(x))
         return torch.where(flat == ignore_index, 0, losses * counts).view(targets.shape)
@@ -145,6 +147,7 @@ class _ChunkedLoss(torch.autograd.Function):
             rows = slice(start, start + chunk_rows)
             x_c, t, count = x[rows], targets[rows], counts[rows]
             z = (x_c @ w.mT).to(wide)
+            slope = None
             if softcap is not None:
                 z.div_(softcap).tanh_()
                 slope = 1 - z.square() if differentiate else None
@@ -160,7 +163,7 @@ class _ChunkedLoss(torch.autograd.Function):
             dz = z.sub_(lse).exp_()
             dz.scatter_add_(1, index, dz.new_full((), -1).expand(index.shape))
             dz.mul_(count[:, None])
-            if softcap is not None:
+            if slope is not None:
                 dz.mul_(slope)
             dz = dz.to(x.dtype)
             dx[rows] = dz @ w
@@ -170,7 +173,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
         return dx * grad.to(dx.dtype), dw * grad.to(dw.dtype), *[None] * 7
 

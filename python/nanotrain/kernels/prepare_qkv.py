@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 from nanotrain.kernels.choice import EPS
 from nanotrain.kernels.rms_norm import reference as _rms_reference
 from nanotrain.kernels.rms_norm import rms_norm
@@ -104,9 +103,10 @@ def _check(
         )
     if (value_rows is None) != (gate is None):
         raise ValueError("prepare_qkv: value_rows and gate are given together or not at all")
-    if value_rows is not None and gate is not None:
-        if value_rows.shape != v.shape or gate.shape != v.shape[:3]:
-            raise ValueError(
-                f"prepare_qkv: value_rows {tuple(value_rows.shape)} and gate"
-                f" {tuple(gate.shape)} do not fit v {tuple(v.shape)}"
-            )
+    if value_rows is None or gate is None:
+        return
+    if value_rows.shape != v.shape or gate.shape != v.shape[:3]:
+        raise ValueError(
+            f"prepare_qkv: value_rows {tuple(value_rows.shape)} and gate"
+            f" {tuple(gate.shape)} do not fit v {tuple(v.shape)}"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-
 from nanotrain.kernels.choice import EPS
 from nanotrain.kernels.rms_norm import reference as _rms_reference
 from nanotrain.kernels.rms_norm import rms_norm

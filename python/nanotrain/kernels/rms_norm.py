@@ -49,7 +49,7 @@ class _Normed(torch.autograd.Function):
         return (wide * r).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, r = ctx.saved_tensors
         y = x * r
         g = grad.to(r.dtype)

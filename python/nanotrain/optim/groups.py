@@ -7,7 +7,7 @@ and decay. Peak rates of nano are tuned at width 768 and a batch of 2^19 tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -84,7 +84,7 @@ def _adamw(optim: Optim) -> dict[str, Group]:
 
 def optimizers(groups: list[Group]) -> list[Optimizer]:
     """The optimizers that move these groups, at most one AdamW and one Muon."""
-    kinds: dict[str, type[Optimizer]] = {"adamw": AdamW, "muon": Muon}
+    kinds: dict[str, Callable[[list[Group]], Optimizer]] = {"adamw": AdamW, "muon": Muon}
     found: list[Optimizer] = []
     for kind, make in kinds.items():
         chosen = [
@@ -93,5 +93,5 @@ def optimizers(groups: list[Group]) -> list[Optimizer]:
             if group["optimizer"] == kind
         ]
         if chosen:
-            found.append(make(chosen))  # type: ignore[arg-type]
+            found.append(make(chosen))
     return found

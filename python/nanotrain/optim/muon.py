@@ -112,9 +112,12 @@ class Muon(Optimizer):
 def _equal_rows(x: Tensor) -> Tensor:
     """Every row at the mean norm of the rows; rows of zeros stay."""
     norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x * (norms.mean(-2, keepdim=True) / norms.clamp(min=1e-30))
+    equal: Tensor = x * (norms.mean(-2, keepdim=True) / norms.clamp(min=1e-30))
+    return equal
 
 
 def _with_norm(x: Tensor, norm: float | Tensor) -> Tensor:
     """Every matrix at this Frobenius norm; matrices of zeros stay."""
-    return x * (norm / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-30))
+    own = torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-30)
+    scaled: Tensor = x * (norm / own)
+    return scaled

@@ -48,7 +48,7 @@ def _quintic(low: float, high: float) -> tuple[float, float, float, float]:
         if moved < 1e-13:
             break
     # Twelve digits: the last ones of a linear solve differ between machines.
-    return (*(round(float(value), 12) for value in (a, b, c)), float(error))
+    return round(float(a), 12), round(float(b), 12), round(float(c), 12), float(error)
 
 
 def orthogonalize(x: Tensor) -> Tensor:
