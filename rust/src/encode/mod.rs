@@ -21,10 +21,15 @@ use crate::error::{Error, Result};
 use crate::pretokenize::Pattern;
 use crate::vocab::Vocab;
 
+pub mod batch;
 mod cache;
+pub mod decode;
 mod merge;
 mod pairs;
 mod pool;
+pub mod spans;
+pub mod special;
+pub mod stream;
 mod whole;
 
 use cache::Cache;
