@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 
+mod feed;
 mod pack;
 mod shards;
 mod tokenizer;
