@@ -8,9 +8,12 @@ use crate::error::Error;
 
 mod feed;
 mod pack;
+mod run;
 mod shards;
 mod tokenizer;
 mod train;
+
+use run::interruptible;
 
 create_exception!(nanobpe, FormatError, PyValueError, "A file that does not hold what its format asks for.");
 

@@ -1,7 +1,254 @@
-//! Being written.
+//! `_core.Counter`, `_core.Counts` and `_core.train`: counting and merging. The typed face is `nanobpe.train`.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
-pub(super) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+use super::feed::{Caller, Intake};
+use super::run::interruptible_with;
+use super::tokenizer::PyTokenizer;
+use crate::error::Error;
+use crate::feed::{Fed, Feed, FeedOptions, Pool};
+use crate::pretokenize::Pattern;
+use crate::train::{CountWork, Counts, TieBreak, TrainOptions, check_size, merged};
+use crate::vocab::Vocab;
+
+/// Counts pretokens of whatever it is given, on threads of its own.
+#[pyclass(name = "Counter", module = "nanobpe._core", frozen)]
+struct PyCounter {
+    intake: Intake<Counts>,
+    /// Counts that came as such.
+    given: Mutex<Counts>,
+    fed: Arc<Fed>,
+}
+
+#[pymethods]
+impl PyCounter {
+    #[new]
+    #[pyo3(signature = (pattern, special_tokens, split_on, threads, max_bytes, max_document_chars, progress))]
+    #[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
+    fn new(
+        py: Python<'_>,
+        pattern: &str,
+        special_tokens: Vec<String>,
+        split_on: Vec<String>,
+        threads: usize,
+        max_bytes: Option<u64>,
+        max_document_chars: Option<usize>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let pattern = py.detach(|| Pattern::new(pattern)).map(Arc::new)?;
+        let distinct = Arc::<AtomicU64>::default();
+        let work = CountWork::for_threads(threads, &pattern, &special_tokens, &distinct)?;
+        let options =
+            FeedOptions { split_on, keep_whole: special_tokens, max_bytes, max_document_chars };
+        let feed = Feed::new(Pool::start(work), pattern, options)?;
+        let fed = feed.fed().clone();
+        let seen = fed.clone();
+        let row = move || {
+            let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+            vec![
+                ("documents", load(&seen.documents)),
+                ("bytes", load(&seen.bytes)),
+                ("distinct", load(&distinct)),
+            ]
+        };
+        let caller = Caller::new(progress, Box::new(row));
+        Ok(Self { intake: Intake::new(feed, caller), given: Mutex::default(), fed })
+    }
+
+    fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
+        self.intake.is_full(py)
+    }
+
+    fn add_texts(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.intake.add_texts(py, texts)
+    }
+
+    fn add_arrow(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyArray1<u8>>,
+        offsets: &Bound<'_, PyArray1<i64>>,
+    ) -> PyResult<()> {
+        self.intake.add_arrow(py, data, offsets)
+    }
+
+    fn add_file(&self, py: Python<'_>, path: PathBuf, kind: &str, field: &str) -> PyResult<()> {
+        self.intake.add_file(py, path, kind, field)
+    }
+
+    fn add_stream(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        read: &Bound<'_, PyAny>,
+        kind: &str,
+        field: &str,
+    ) -> PyResult<()> {
+        self.intake.add_stream(py, name, read, kind, field)
+    }
+
+    /// Adds pretokens that lie between the offsets in `data`, each with its count.
+    fn add_counts(
+        &self,
+        py: Python<'_>,
+        data: PyReadonlyArray1<'_, u8>,
+        offsets: PyReadonlyArray1<'_, i64>,
+        counts: PyReadonlyArray1<'_, u64>,
+    ) -> PyResult<()> {
+        let (data, offsets, counts) = (data.as_slice()?, offsets.as_slice()?, counts.as_slice()?);
+        let key = |w: &[i64]| {
+            let (start, end) = (usize::try_from(w[0]).ok()?, usize::try_from(w[1]).ok()?);
+            data.get(start..end)
+        };
+        py.detach(|| {
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            if offsets.len() != counts.len() + 1 {
+                return Err(Error::value(format!(
+                    "{} counts need as many pretokens, got {}",
+                    counts.len(),
+                    offsets.len().saturating_sub(1)
+                )));
+            }
+            for (window, count) in offsets.windows(2).zip(counts) {
+                let Some(pretoken) = key(window) else {
+                    return Err(Error::value("the offsets of the pretokens are not in order"));
+                };
+                given.add(pretoken, *count);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Waits for the threads and gives the counts.
+    fn finish(&self, py: Python<'_>) -> PyResult<PyCounts> {
+        let mut tables = self.intake.finish(py)?;
+        let given = std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner));
+        tables.push(given);
+        let [documents, bytes] =
+            [&self.fed.documents, &self.fed.bytes].map(|n| n.load(Ordering::Relaxed));
+        Ok(PyCounts { counts: py.detach(|| merged(tables)), documents, bytes })
+    }
+}
+
+/// Distinct pretokens and how often each occurs.
+#[pyclass(name = "Counts", module = "nanobpe._core", frozen)]
+struct PyCounts {
+    counts: Counts,
+    #[pyo3(get)]
+    documents: u64,
+    #[pyo3(get)]
+    bytes: u64,
+}
+
+#[pymethods]
+impl PyCounts {
+    #[getter]
+    fn distinct(&self) -> usize {
+        self.counts.len()
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.counts.total()
+    }
+
+    /// The pretokens in order of their bytes, end to end; where each ends; how often each occurs.
+    #[allow(clippy::type_complexity)]
+    fn to_numpy<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u64>>) {
+        let (bytes, ends, counts) = py.detach(|| {
+            let mut rows = Vec::with_capacity(self.counts.len());
+            self.counts.for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
+            rows.sort_unstable();
+            let mut bytes = Vec::new();
+            let ends: Vec<i64> = rows
+                .iter()
+                .map(|(pretoken, _)| {
+                    bytes.extend_from_slice(pretoken);
+                    bytes.len() as i64
+                })
+                .collect();
+            (bytes, ends, rows.iter().map(|(_, count)| *count).collect::<Vec<u64>>())
+        });
+        (
+            PyArray1::from_vec(py, bytes),
+            PyArray1::from_vec(py, ends),
+            PyArray1::from_vec(py, counts),
+        )
+    }
+}
+
+/// (tokenizer, how often the last merged pair occurred).
+#[pyfunction]
+#[pyo3(signature = (counts, pattern, vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, resume, progress))]
+#[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
+fn train(
+    py: Python<'_>,
+    counts: &PyCounts,
+    pattern: &str,
+    vocab_size: usize,
+    special_tokens: Vec<String>,
+    tie_break: &str,
+    min_frequency: u64,
+    max_token_bytes: Option<usize>,
+    resume: Option<&PyTokenizer>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(PyTokenizer, u64)> {
+    let pattern = py.detach(|| Pattern::new(pattern))?;
+    let options = options(tie_break, min_frequency, max_token_bytes, resume)?;
+    let made = Arc::new(AtomicU64::new(0));
+    let shown = made.clone();
+    let mut caller =
+        Caller::new(progress, Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]));
+    let trained = interruptible_with(py, &mut caller, |stop| {
+        crate::train::train(&counts.counts, vocab_size, &special_tokens, &options, &made, stop)
+    })?;
+    Ok((PyTokenizer::from_parts(trained.vocab, pattern), trained.last_count))
+}
+
+/// Refuses, before any work, what [`train`] would refuse after the counting.
+#[pyfunction]
+#[pyo3(signature = (vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, resume))]
+fn check_training(
+    vocab_size: usize,
+    special_tokens: Vec<String>,
+    tie_break: &str,
+    min_frequency: u64,
+    max_token_bytes: Option<usize>,
+    resume: Option<&PyTokenizer>,
+) -> PyResult<()> {
+    let options = options(tie_break, min_frequency, max_token_bytes, resume)?;
+    check_size(vocab_size, &special_tokens, &options)?;
+    // A vocabulary of bytes and these special tokens says what is wrong with them.
+    Vocab::trained(&[], &special_tokens)?;
     Ok(())
+}
+
+fn options(
+    tie_break: &str,
+    min_frequency: u64,
+    max_token_bytes: Option<usize>,
+    resume: Option<&PyTokenizer>,
+) -> PyResult<TrainOptions> {
+    Ok(TrainOptions {
+        tie_break: TieBreak::parse(tie_break)?,
+        min_frequency,
+        max_token_bytes,
+        resume: resume.map(PyTokenizer::vocab),
+    })
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyCounter>()?;
+    module.add_class::<PyCounts>()?;
+    module.add_function(wrap_pyfunction!(train, module)?)?;
+    module.add_function(wrap_pyfunction!(check_training, module)?)
 }
