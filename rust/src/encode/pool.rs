@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 const SLOTS: usize = 64;
 
 /// A place for boxed states between calls.
-pub struct Pool<T> {
+pub struct Pool<T: Send> {
     slots: [AtomicPtr<T>; SLOTS],
 }
 
-impl<T> Pool<T> {
+impl<T: Send> Pool<T> {
     /// An empty pool.
     pub fn new() -> Self {
         Self { slots: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS] }
@@ -47,7 +47,7 @@ impl<T> Pool<T> {
     }
 }
 
-impl<T> Drop for Pool<T> {
+impl<T: Send> Drop for Pool<T> {
     fn drop(&mut self) {
         while self.take().is_some() {}
     }

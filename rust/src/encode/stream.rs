@@ -30,6 +30,11 @@ impl Stream {
         Self { encoder, rule, held: Vec::new(), checked: 0, enough: PORTION }
     }
 
+    /// Bytes held back.
+    pub fn num_held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Takes the next chunk and appends the ids that are certain.
     ///
     /// # Errors

@@ -1,7 +1,640 @@
-//! Being written.
+//! `_core.Tokenizer`: the typed face is `nanobpe.Tokenizer`.
 
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-pub(super) fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+use super::interruptible;
+use crate::encode::Encoder;
+use crate::encode::batch::Batch;
+use crate::encode::decode::{decode_into, unknown};
+use crate::encode::spans::to_characters;
+use crate::encode::special::Rule;
+use crate::encode::stream::Stream;
+use crate::error::{Error, Result};
+use crate::format::{self, folder, gpt2, hf, tiktoken};
+use crate::pretokenize::Pattern;
+use crate::vocab::{Merge, Vocab, shown};
+
+/// Below this many bytes of text, letting go of the interpreter costs more than the call.
+const SHORT_BYTES: usize = 1 << 12;
+/// From here on a call may be felt: signals are looked at.
+const LONG_BYTES: usize = 1 << 18;
+/// From here on one text goes over all threads.
+const PARALLEL_BYTES: usize = 1 << 20;
+
+/// A vocabulary, its pattern and its encoder.
+#[pyclass(name = "Tokenizer", module = "nanobpe._core", frozen)]
+pub(super) struct PyTokenizer {
+    vocab: Arc<Vocab>,
+    encoder: Arc<Encoder>,
+    /// No special token is one.
+    ordinary: Arc<Rule>,
+    hash: OnceLock<String>,
+}
+
+/// Which special tokens are allowed and which are refused.
+#[pyclass(name = "SpecialRule", module = "nanobpe._core", frozen)]
+pub(super) struct PyRule(Arc<Rule>);
+
+/// The encoder of one text in chunks.
+#[pyclass(name = "EncodeStream", module = "nanobpe._core")]
+pub(super) struct PyStream(Stream);
+
+/// A text of Python's, kept alive while the interpreter is let go of.
+enum Text {
+    Str(PyBackedStr),
+    Bytes(PyBackedBytes),
+}
+
+impl Text {
+    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = text.cast::<PyString>() {
+            if let Ok(text) = PyBackedStr::try_from(text.clone()) {
+                return Ok(Self::Str(text));
+            }
+            // Surrogates: pairs are joined, a lone one becomes U+FFFD.
+            let utf16 = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
+            let joined = utf16.call_method1("decode", ("utf-16-le", "replace"))?;
+            return Ok(Self::Str(PyBackedStr::try_from(joined.cast_into::<PyString>()?)?));
+        }
+        match text.extract() {
+            Ok(bytes) => Ok(Self::Bytes(bytes)),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "a text is str or bytes, got {}",
+                text.get_type().name()?
+            ))),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Str(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+fn run<T: Send>(
+    py: Python<'_>,
+    num_bytes: usize,
+    work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
+) -> PyResult<T> {
+    if num_bytes < SHORT_BYTES {
+        Ok(work(&AtomicBool::new(false))?)
+    } else if num_bytes < LONG_BYTES {
+        Ok(py.detach(|| work(&AtomicBool::new(false)))?)
+    } else {
+        interruptible(py, work)
+    }
+}
+
+fn threads_or_all(threads: Option<usize>) -> usize {
+    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// An id of a mapping or a list: what is no id is a `ValueError`, whatever its size.
+fn id_of(value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    value.extract().map_err(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            PyValueError::new_err(format!("id {value} is not from 0 to 2**32 - 1"))
+        } else {
+            error
+        }
+    })
+}
+
+fn specials_of(specials: &Bound<'_, PyDict>) -> PyResult<Vec<(String, u32)>> {
+    specials.iter().map(|(text, id)| Ok((text.extract()?, id_of(&id)?))).collect()
+}
+
+#[pymethods]
+impl PyTokenizer {
+    #[staticmethod]
+    fn from_ranks(
+        py: Python<'_>,
+        ranks: &Bound<'_, PyDict>,
+        pattern: &str,
+        specials: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let ranks = ranks.iter().map(|(token, id)| Ok((token.extract()?, id_of(&id)?)));
+        let ranks = ranks.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+        let specials = specials_of(specials)?;
+        Ok(py.detach(|| {
+            let pattern = Pattern::new(pattern)?;
+            format::check_ids(ranks.len(), ranks.iter().map(|(_, id)| *id))?;
+            Vocab::from_ranks(&ranks, &specials).map(|vocab| Self::from_parts(vocab, pattern))
+        })?)
+    }
+
+    #[staticmethod]
+    fn from_merges(
+        py: Python<'_>,
+        vocab: &Bound<'_, PyDict>,
+        merges: Vec<(Vec<u8>, Vec<u8>)>,
+        pattern: &str,
+        specials: Vec<String>,
+    ) -> PyResult<Self> {
+        let tokens = vocab.iter().map(|(id, token)| Ok((token.extract()?, id_of(&id)?)));
+        let mut tokens = tokens.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+        Ok(py.detach(|| {
+            let pattern = Pattern::new(pattern)?;
+            let specials = format::named_specials(&mut tokens, &specials);
+            let vocab = format::vocab_of(&tokens, merges.into_iter(), &specials)?;
+            Ok::<_, Error>(Self::from_parts(vocab, pattern))
+        })?)
+    }
+
+    #[staticmethod]
+    fn from_tiktoken(
+        py: Python<'_>,
+        path: PathBuf,
+        pattern: &str,
+        specials: &Bound<'_, PyDict>,
+    ) -> PyResult<Self> {
+        let specials = specials_of(specials)?;
+        Ok(py.detach(|| {
+            let pattern = Pattern::new(pattern)?;
+            tiktoken::load(&path, &specials).map(|vocab| Self::from_parts(vocab, pattern))
+        })?)
+    }
+
+    #[staticmethod]
+    fn from_hf(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Ok(py.detach(|| hf::load(&path).map(|(vocab, pattern)| Self::from_parts(vocab, pattern)))?)
+    }
+
+    #[staticmethod]
+    fn from_gpt2(
+        py: Python<'_>,
+        vocab_json: PathBuf,
+        merges_txt: PathBuf,
+        specials: Vec<String>,
+    ) -> PyResult<Self> {
+        Ok(py.detach(|| {
+            let vocab = gpt2::load(&vocab_json, &merges_txt, &specials)?;
+            Ok::<_, Error>(Self::from_parts(vocab, Pattern::new("gpt2")?))
+        })?)
+    }
+
+    /// The tokenizer of a folder and its meta.json.
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
+        let loaded = py.detach(|| folder::load(&path))?;
+        Ok((Self::from_parts(loaded.vocab, loaded.pattern), loaded.meta.to_string()))
+    }
+
+    /// What meta.json says, given how it was trained (JSON or None).
+    #[pyo3(signature = (training=None))]
+    fn meta(&self, training: Option<&str>) -> PyResult<String> {
+        let training = training.map(serde_json::from_str).transpose();
+        let training = training.map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(folder::meta(&self.vocab, self.encoder.pattern(), training).to_string())
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, meta: &str) -> PyResult<()> {
+        let meta = serde_json::from_str(meta).map_err(|e| PyValueError::new_err(e.to_string()))?;
+        Ok(py.detach(|| folder::save(&self.vocab, self.encoder.pattern(), &meta, &path))?)
+    }
+
+    fn to_tiktoken(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| tiktoken::save(&self.vocab, &path))?)
+    }
+
+    fn to_hf(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| hf::save(&self.vocab, self.encoder.pattern(), &path))?)
+    }
+
+    fn to_gpt2(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| gpt2::save(&self.vocab, &path))?)
+    }
+
+    /// All of it as plain values, for pickling: see `from_state`.
+    #[expect(clippy::type_complexity)]
+    fn state<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Vec<(String, u32)>, String) {
+        let little = |numbers: Vec<u32>| {
+            PyBytes::new(py, &numbers.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<_>>())
+        };
+        let mut bytes = Vec::new();
+        let mut tokens = Vec::with_capacity(2 * self.vocab.len());
+        for (id, token) in self.vocab.tokens() {
+            tokens.extend([id, token.len() as u32]);
+            bytes.extend_from_slice(token);
+        }
+        let merges = self.vocab.merges().iter().flat_map(|m| [m.left, m.right, m.id]).collect();
+        let pattern = self.encoder.pattern();
+        let pattern = pattern.name().unwrap_or(pattern.regex()).to_string();
+        let specials = self.vocab.specials().to_vec();
+        (little(tokens), PyBytes::new(py, &bytes), little(merges), specials, pattern)
+    }
+
+    #[staticmethod]
+    fn from_state(
+        tokens: &[u8],
+        bytes: &[u8],
+        merges: &[u8],
+        specials: Vec<(String, u32)>,
+        pattern: &str,
+    ) -> PyResult<Self> {
+        let numbers = |bytes: &[u8]| -> Vec<u32> {
+            let (words, _) = bytes.as_chunks::<4>();
+            words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+        };
+        let mut rest = bytes;
+        let tokens = numbers(tokens);
+        let tokens = tokens.chunks_exact(2).map(|pair| {
+            let (token, after) = rest.split_at((pair[1] as usize).min(rest.len()));
+            rest = after;
+            (pair[0], token)
+        });
+        let merges = numbers(merges);
+        let merges = merges.chunks_exact(3).map(|m| Merge { left: m[0], right: m[1], id: m[2] });
+        let vocab = Vocab::new(tokens, merges.collect(), &specials)?;
+        Ok(Self::from_parts(vocab, Pattern::new(pattern)?))
+    }
+
+    /// None allows or refuses all special tokens, those allowed not being refused.
+    #[pyo3(signature = (allowed, disallowed))]
+    fn rule(
+        &self,
+        allowed: Option<Vec<String>>,
+        disallowed: Option<Vec<String>>,
+    ) -> PyResult<PyRule> {
+        let rule = Rule::new(&self.vocab, allowed.as_deref(), disallowed.as_deref())?;
+        Ok(PyRule(Arc::new(rule)))
+    }
+
+    #[pyo3(signature = (text, rule=None))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        rule: Option<&PyRule>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        PyList::new(py, self.encode_text(py, &Text::new(text)?, rule)?)
+    }
+
+    #[pyo3(signature = (text, rule=None))]
+    fn encode_to_numpy<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        rule: Option<&PyRule>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let ids = self.encode_text(py, &Text::new(text)?, rule)?;
+        Ok(self.array(py, ids.len(), ids.into_iter()))
+    }
+
+    #[pyo3(signature = (texts, rule=None, threads=None))]
+    fn encode_batch<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyList>,
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let batch = self.encode_texts(py, texts, rule, threads)?;
+        let ids: Vec<u32> = batch.ids().collect();
+        let lists = PyList::empty(py);
+        let mut rest = ids.as_slice();
+        for len in batch.lens {
+            let (here, after) = rest.split_at(len);
+            lists.append(PyList::new(py, here)?)?;
+            rest = after;
+        }
+        Ok(lists)
+    }
+
+    #[pyo3(signature = (texts, rule=None, threads=None))]
+    fn encode_batch_to_numpy<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyList>,
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
+        let batch = self.encode_texts(py, texts, rule, threads)?;
+        Ok(self.arrays(py, &batch))
+    }
+
+    /// As `encode_batch_to_numpy` of the texts between `offsets` in `data`.
+    #[pyo3(signature = (offsets, data, rule=None, threads=None))]
+    #[expect(clippy::needless_pass_by_value)]
+    fn encode_arrow<'py>(
+        &self,
+        py: Python<'py>,
+        offsets: PyReadonlyArray1<'py, i64>,
+        data: PyReadonlyArray1<'py, u8>,
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
+        let (offsets, data) = (offsets.as_slice()?, data.as_slice()?);
+        let texts = offsets.windows(2).map(|ends| {
+            let range = usize::try_from(ends[0]).ok().zip(usize::try_from(ends[1]).ok());
+            range.and_then(|(start, end)| data.get(start..end))
+        });
+        let texts: Option<Vec<&[u8]>> = texts.collect();
+        let texts = texts.ok_or_else(|| PyValueError::new_err("the Arrow array's offsets leave its data"))?;
+        let batch = self.encode_slices(py, &texts, rule, threads)?;
+        Ok(self.arrays(py, &batch))
+    }
+
+    /// Ids, and half-open spans of bytes or characters.
+    #[pyo3(signature = (text, rule, characters))]
+    fn encode_with_offsets<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        rule: Option<&PyRule>,
+        characters: bool,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyArray2<i64>>)> {
+        let text = Text::new(text)?;
+        let rule = self.rule_or_ordinary(rule);
+        let (ids, spans) = run(py, text.bytes().len(), |stop| {
+            let (ids, mut spans) =
+                self.encoder.encode_with_spans(&self.vocab, text.bytes(), &rule, stop)?;
+            if characters {
+                to_characters(text.bytes(), &mut spans);
+            }
+            Ok((ids, spans))
+        })?;
+        let flat = spans.iter().flat_map(|span| [span.0 as i64, span.1 as i64]).collect();
+        let flat = PyArray1::from_vec(py, flat);
+        Ok((PyList::new(py, ids)?, flat.reshape([spans.len(), 2])?))
+    }
+
+    fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.encode_text(py, &Text::new(text)?, None)?.len())
+    }
+
+    fn truncate<'py>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        max_tokens: usize,
+    ) -> PyResult<Bound<'py, PyString>> {
+        let Text::Str(text) = Text::new(text)? else {
+            return Err(PyTypeError::new_err("truncate takes a str"));
+        };
+        let num_bytes = text.len().min(max_tokens.saturating_mul(8));
+        let end = run(py, num_bytes, |stop| {
+            self.encoder.truncate(&self.vocab, &text, max_tokens, stop)
+        })?;
+        Ok(PyString::new(py, &text[..end]))
+    }
+
+    #[pyo3(signature = (rule=None))]
+    fn encode_stream(&self, rule: Option<&PyRule>) -> PyStream {
+        PyStream(Stream::new(self.encoder.clone(), self.rule_or_ordinary(rule)))
+    }
+
+    /// The bytes of a list of ids, or of an array of uint32.
+    fn decode_bytes<'py>(
+        &self,
+        py: Python<'py>,
+        ids: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut bytes = Vec::new();
+        if let Ok(list) = ids.cast::<PyList>() {
+            let ids = list.iter().map(|id| self.known_id(&id)).collect::<PyResult<Vec<_>>>()?;
+            py.detach(|| decode_into(&self.vocab, &ids, &mut bytes))?;
+        } else {
+            let ids = ids.extract::<PyReadonlyArray1<'py, u32>>()?;
+            let ids = ids.as_slice()?;
+            py.detach(|| decode_into(&self.vocab, ids, &mut bytes))?;
+        }
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn token_bytes<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let known = id_of(id).map_or(&[][..], |id| self.vocab.bytes(id));
+        if known.is_empty() {
+            return Err(Error::UnknownToken(format!("id {id} is not in the vocabulary of {} ids", self.len())).into());
+        }
+        Ok(PyBytes::new(id.py(), known))
+    }
+
+    /// The id of an ordinary token's bytes, or else of a special token's text.
+    fn token_id(&self, token: &[u8]) -> PyResult<u32> {
+        let found = self.find(token);
+        Ok(found.ok_or_else(|| Error::UnknownToken(format!("{} is no token", shown(token))))?)
+    }
+
+    fn has_token(&self, token: &[u8]) -> bool {
+        self.find(token).is_some()
+    }
+
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.len()
+    }
+
+    #[getter]
+    fn pattern(&self) -> &str {
+        self.encoder.pattern().regex()
+    }
+
+    #[getter]
+    fn pattern_name(&self) -> Option<&'static str> {
+        self.encoder.pattern().name()
+    }
+
+    #[getter]
+    fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        self.vocab.specials().iter().try_for_each(|(text, id)| dict.set_item(text, id))?;
+        Ok(dict)
+    }
+
+    #[getter]
+    fn merges<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let bytes = |id| PyBytes::new(py, self.vocab.bytes(id));
+        self.vocab.merges().iter().map(|m| (bytes(m.left), bytes(m.right))).collect()
+    }
+
+    #[getter]
+    fn ranks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let mut tokens = self.vocab.tokens();
+        tokens.try_for_each(|(id, bytes)| dict.set_item(PyBytes::new(py, bytes), id))?;
+        Ok(dict)
+    }
+
+    /// Bytes of each id, 0 for special tokens and holes.
+    #[getter]
+    fn byte_lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
+        let mut lengths = vec![0; self.len()];
+        for (id, bytes) in self.vocab.tokens() {
+            lengths[id as usize] = bytes.len() as i32;
+        }
+        PyArray1::from_vec(py, lengths)
+    }
+
+    #[getter]
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| self.vocab.hash(self.encoder.pattern().regex()))
+    }
+
+    #[getter]
+    fn cache_mib(&self) -> usize {
+        self.encoder.cache_mib()
+    }
+
+    #[setter]
+    fn set_cache_mib(&self, mib: usize) {
+        self.encoder.set_cache_mib(mib);
+    }
+}
+
+impl PyTokenizer {
+    /// The tokenizer of a vocabulary, from a file or a trainer.
+    pub(super) fn from_parts(vocab: Vocab, pattern: Pattern) -> Self {
+        let encoder = Arc::new(Encoder::new(&vocab, &pattern));
+        Self { vocab: Arc::new(vocab), encoder, ordinary: Arc::default(), hash: OnceLock::new() }
+    }
+
+    /// The encoder, to be shared with threads.
+    pub(super) fn encoder(&self) -> Arc<Encoder> {
+        self.encoder.clone()
+    }
+
+    /// The vocabulary, to be shared with threads.
+    pub(super) fn vocab(&self) -> Arc<Vocab> {
+        self.vocab.clone()
+    }
+
+    fn len(&self) -> usize {
+        self.vocab.len()
+    }
+
+    fn find(&self, token: &[u8]) -> Option<u32> {
+        self.vocab.id(token).or_else(|| {
+            let mut specials = self.vocab.specials().iter();
+            specials.find(|(text, _)| text.as_bytes() == token).map(|(_, id)| *id)
+        })
+    }
+
+    fn rule_or_ordinary(&self, rule: Option<&PyRule>) -> Arc<Rule> {
+        rule.map_or_else(|| self.ordinary.clone(), |rule| rule.0.clone())
+    }
+
+    fn encode_text(&self, py: Python<'_>, text: &Text, rule: Option<&PyRule>) -> PyResult<Vec<u32>> {
+        let bytes = text.bytes();
+        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
+        run(py, bytes.len(), |stop| {
+            if bytes.len() >= PARALLEL_BYTES {
+                let batch = self.encoder.encode_batch(&[bytes], rule, threads_or_all(None), stop)?;
+                return Ok(batch.parts.concat());
+            }
+            let mut ids = Vec::new();
+            self.encoder.encode_with(bytes, rule, &mut ids, stop)?;
+            Ok(ids)
+        })
+    }
+
+    fn encode_texts(
+        &self,
+        py: Python<'_>,
+        texts: &Bound<'_, PyList>,
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<Batch> {
+        let texts = texts.iter().map(|text| Text::new(&text)).collect::<PyResult<Vec<_>>>()?;
+        let slices: Vec<&[u8]> = texts.iter().map(Text::bytes).collect();
+        self.encode_slices(py, &slices, rule, threads)
+    }
+
+    fn encode_slices(
+        &self,
+        py: Python<'_>,
+        texts: &[&[u8]],
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<Batch> {
+        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
+        let num_bytes = texts.iter().map(|text| text.len()).sum();
+        run(py, num_bytes, |stop| {
+            self.encoder.encode_batch(texts, rule, threads_or_all(threads), stop)
+        })
+    }
+
+    /// The ids in an array of the vocabulary's type.
+    fn array<'py>(
+        &self,
+        py: Python<'py>,
+        len: usize,
+        ids: impl Iterator<Item = u32>,
+    ) -> Bound<'py, PyAny> {
+        if self.len() <= 1 << 16 {
+            let mut narrow: Vec<u16> = Vec::with_capacity(len);
+            narrow.extend(ids.map(|id| id as u16));
+            PyArray1::from_vec(py, narrow).into_any()
+        } else {
+            let mut wide: Vec<u32> = Vec::with_capacity(len);
+            wide.extend(ids);
+            PyArray1::from_vec(py, wide).into_any()
+        }
+    }
+
+    fn arrays<'py>(
+        &self,
+        py: Python<'py>,
+        batch: &Batch,
+    ) -> (Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>) {
+        let mut offsets = Vec::with_capacity(batch.lens.len() + 1);
+        let mut end = 0;
+        offsets.push(end);
+        offsets.extend(batch.lens.iter().map(|&len| {
+            end += len as i64;
+            end
+        }));
+        (self.array(py, batch.num_ids(), batch.ids()), PyArray1::from_vec(py, offsets))
+    }
+
+    fn known_id(&self, id: &Bound<'_, PyAny>) -> PyResult<u32> {
+        id.extract::<u32>().map_err(|error| {
+            if !error.is_instance_of::<PyOverflowError>(id.py()) {
+                return error;
+            }
+            id.extract().map_or(error, |id: i64| unknown(&self.vocab, i128::from(id)).into())
+        })
+    }
+}
+
+#[pymethods]
+impl PyStream {
+    /// The ids that are certain after this chunk.
+    fn push<'py>(
+        &mut self,
+        py: Python<'py>,
+        chunk: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let chunk = Text::new(chunk)?;
+        let mut ids = Vec::new();
+        run(py, chunk.bytes().len(), |stop| self.0.push(chunk.bytes(), &mut ids, stop))?;
+        PyList::new(py, ids)
+    }
+
+    /// The ids of what was held back.
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut ids = Vec::new();
+        let held = self.0.num_held();
+        run(py, held, |stop| self.0.finish(&mut ids, stop))?;
+        PyList::new(py, ids)
+    }
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyTokenizer>()?;
+    module.add_class::<PyRule>()?;
+    module.add_class::<PyStream>()
 }
