@@ -1,0 +1,621 @@
+"""The tokenizer: text to ids and back, exactly, with every name of tiktoken's that users know.
+
+A `Tokenizer` never changes, so it may be used from any thread, pickled, and used after a fork.
+
+>>> import nanobpe
+>>> ranks = {bytes([i]): i for i in range(256)} | {b"he": 256, b"llo": 258, b"ll": 257}
+>>> tok = nanobpe.Tokenizer.from_ranks(ranks, pattern="gpt2", special_tokens={"<|bos|>": 259})
+>>> tok.encode("hello<|bos|>", allowed_special="all")
+[256, 258, 259]
+>>> tok.decode([256, 258])
+'hello'
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from nanobpe import _core
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["DecodeStream", "Tokenizer"]
+
+_Path = str | os.PathLike[str]
+_Specials = Literal["all"] | Collection[str]
+# Characters of a chunk that a stream takes at a time: what it yields from is then small.
+_PORTION = 1 << 14
+
+
+class Tokenizer:
+    """A vocabulary and a pattern, made by training or by one of the `from_` methods.
+
+    Wherever special tokens may stand in text, `allowed_special` are those that become their id ("all" or
+    some), and `disallowed_special` those whose text is refused with a `ValueError` ("all" that are not
+    allowed, or some); what is in neither is ordinary text.
+    """
+
+    __slots__ = ("_core", "_meta", "_rules")
+
+    def __init__(self) -> None:
+        raise TypeError("make a tokenizer by training or by Tokenizer.load, .from_tiktoken, .from_hf, ...")
+
+    @classmethod
+    def _from_core(cls, core: _core.Tokenizer, meta: dict[str, Any] | None = None) -> Tokenizer:
+        self = object.__new__(cls)
+        self._core = core
+        self._meta = meta
+        self._rules = {}
+        return self
+
+    # Ways in.
+
+    @classmethod
+    def load(cls, folder: _Path) -> Tokenizer:
+        """The tokenizer that `save` wrote.
+
+        Raises:
+            OSError: If a file is missing.
+            FormatError: If a file is broken or the files do not agree.
+        """
+        core, meta = _core.Tokenizer.load(os.fspath(folder))
+        return cls._from_core(core, json.loads(meta))
+
+    @classmethod
+    def from_ranks(
+        cls,
+        ranks: Mapping[bytes, int],
+        *,
+        pattern: str,
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> Tokenizer:
+        """The tokenizer of a table of ranks, which are both ids and the order of merging.
+
+        Raises:
+            ValueError: If a single byte is missing, an id is taken twice, or the pattern cannot be used.
+        """
+        specials = dict(special_tokens or {})
+        return cls._from_core(_core.Tokenizer.from_ranks(dict(ranks), pattern, specials))
+
+    @classmethod
+    def from_merges(
+        cls,
+        vocab: Mapping[int, bytes],
+        merges: Sequence[tuple[bytes, bytes]],
+        *,
+        pattern: str = "gpt2",
+        special_tokens: Sequence[str] = (),
+    ) -> Tokenizer:
+        """The tokenizer of a vocabulary and its merges, first merge first.
+
+        Special tokens that are absent from `vocab` get the next free ids.
+
+        Raises:
+            ValueError: As `from_ranks`; if a merge names no token or comes before its parts' merges.
+        """
+        return cls._from_core(
+            _core.Tokenizer.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
+        )
+
+    @classmethod
+    def from_tiktoken(
+        cls, path: _Path, *, pattern: str, special_tokens: Mapping[str, int] | None = None
+    ) -> Tokenizer:
+        """The tokenizer of a `.tiktoken` file, which holds neither pattern nor special tokens.
+
+        Raises:
+            OSError: If the file cannot be read.
+            FormatError: If it is broken, with the line.
+        """
+        specials = dict(special_tokens or {})
+        return cls._from_core(_core.Tokenizer.from_tiktoken(os.fspath(path), pattern, specials))
+
+    @classmethod
+    def from_hf(cls, path: _Path) -> Tokenizer:
+        """The tokenizer of a Hugging Face tokenizer.json, or of a folder that holds one.
+
+        Raises:
+            OSError: If the file cannot be read.
+            FormatError: If it is broken or no byte-level BPE.
+        """
+        return cls._from_core(_core.Tokenizer.from_hf(os.fspath(path)))
+
+    @classmethod
+    def from_gpt2(
+        cls, vocab_json: _Path, merges_txt: _Path, *, special_tokens: Sequence[str] = ()
+    ) -> Tokenizer:
+        """The tokenizer of GPT-2's two files, with GPT-2's pattern.
+
+        Special tokens that vocab.json lacks get the next free ids.
+
+        Raises:
+            OSError: If a file cannot be read.
+            FormatError: If one is broken, with the place.
+        """
+        files = os.fspath(vocab_json), os.fspath(merges_txt)
+        return cls._from_core(_core.Tokenizer.from_gpt2(*files, list(special_tokens)))
+
+    # Ways out.
+
+    def save(self, folder: _Path, *, training: Mapping[str, Any] | None = None) -> None:
+        """Writes tokenizer.json, vocab.tiktoken and meta.json; an older tokenizer gives way when they are complete.
+
+        Args:
+            folder: Made if absent; it may hold nothing but a tokenizer.
+            training: How the tokenizer was made, kept in meta.json; None keeps what is known.
+
+        Raises:
+            OSError: If a file cannot be written; what was there is then untouched.
+            ValueError: If the folder holds other files.
+        """
+        if training is None:
+            meta = self.meta
+        else:
+            meta = json.loads(self._core.meta(json.dumps(training)))
+        self._core.save(os.fspath(folder), json.dumps(meta))
+
+    def to_tiktoken(self, path: _Path) -> None:
+        """Writes the tokens and ranks, without special tokens.
+
+        Raises:
+            ValueError: If the ids are not in the order of merging, which the format demands.
+        """
+        self._core.to_tiktoken(os.fspath(path))
+
+    def to_hf(self, folder: _Path) -> None:
+        """Writes tokenizer.json and what transformers reads beside it."""
+        self._core.to_hf(os.fspath(folder))
+
+    def to_gpt2(self, folder: _Path) -> None:
+        """Writes vocab.json and merges.txt, which record no pattern: readers take GPT-2's."""
+        if self.pattern_name not in ("gpt2", "r50k", "p50k"):
+            warnings.warn(
+                "vocab.json and merges.txt record no pattern; readers will split text as GPT-2 does, not by "
+                f"{self.pattern_name or self.pattern}",
+                stacklevel=2,
+            )
+        self._core.to_gpt2(os.fspath(folder))
+
+    # Text to ids.
+
+    def _rule(self, allowed: _Specials, disallowed: _Specials) -> _core.SpecialRule:
+        sets = tuple(
+            value if value == "all" else _names(name, value)
+            for name, value in (("allowed_special", allowed), ("disallowed_special", disallowed))
+        )
+        rule = self._rules.get(sets)
+        if rule is None:
+            rule = self._core.rule(*(None if names == "all" else sorted(names) for names in sets))
+            # Programs use a few; one that makes them up must not fill the memory.
+            if len(self._rules) >= 64:
+                self._rules.clear()
+            self._rules[sets] = rule
+        return rule
+
+    def encode(
+        self,
+        text: str | bytes,
+        *,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> list[int]:
+        """The ids of a text.
+
+        Bytes that are not UTF-8 are encoded as they are; a lone surrogate in a `str` becomes U+FFFD.
+
+        Raises:
+            ValueError: If the text holds a disallowed special token.
+        """
+        return self._core.encode(text, self._rule(allowed_special, disallowed_special))
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        """The ids of a text in which special tokens are ordinary text."""
+        return self._core.encode(text)
+
+    def encode_to_numpy(
+        self,
+        text: str | bytes,
+        *,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> npt.NDArray[np.uint16 | np.uint32]:
+        """As `encode`, into an array of `dtype`."""
+        return self._core.encode_to_numpy(text, self._rule(allowed_special, disallowed_special))
+
+    def encode_batch(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        threads: int | None = None,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> list[list[int]]:
+        """The ids of each text, on up to `threads` threads (all that the process may use)."""
+        rule = self._rule(allowed_special, disallowed_special)
+        return self._core.encode_batch(_texts(texts), rule, _threads(threads))
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Any,
+        *,
+        threads: int | None = None,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> tuple[npt.NDArray[np.uint16 | np.uint32], npt.NDArray[np.int64]]:
+        """The ids of all texts end to end, and where each begins.
+
+        Args:
+            texts: `str` and `bytes`, or an Arrow array of strings (no copies; null is an empty text).
+            threads: Most threads to use; None is all that the process may use.
+            allowed_special: As in `encode`.
+            disallowed_special: As in `encode`.
+
+        Returns:
+            (ids, offsets): ids of `dtype`; offsets int64, one more than there are texts.
+        """
+        rule, threads = self._rule(allowed_special, disallowed_special), _threads(threads)
+        if _is_arrow(texts):
+            return self._core.encode_arrow(*_arrow_parts(_string_array(texts)), rule, threads)
+        return self._core.encode_batch_to_numpy(_texts(texts), rule, threads)
+
+    def encode_batch_to_arrow(
+        self,
+        array: Any,
+        *,
+        threads: int | None = None,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> pa.ListArray | pa.LargeListArray:
+        """The ids of each text of an Arrow array of strings, as an Arrow array of lists; null stays null.
+
+        The lists are large ones only where the ids are more than 2**31.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        texts = _string_array(array)
+        rule = self._rule(allowed_special, disallowed_special)
+        ids, offsets = self._core.encode_arrow(*_arrow_parts(texts), rule, _threads(threads))
+        mask = texts.is_null() if texts.null_count else None
+        if len(ids) < 2**31:
+            return pa.ListArray.from_arrays(
+                pa.array(offsets.astype(np.int32)), pa.array(ids), mask=mask
+            )
+        return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids), mask=mask)
+
+    def encode_iterable(
+        self,
+        chunks: Iterable[str | bytes],
+        *,
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> Iterator[int]:
+        """The ids of the chunks' concatenation, lazily.
+
+        What might continue in the next chunk is held back: a few kilobytes with a built-in pattern, everything
+        with another regex.
+        """
+        stream = self._core.encode_stream(self._rule(allowed_special, disallowed_special))
+        return _stream_ids(stream, chunks)
+
+    def encode_with_offsets(
+        self,
+        text: str | bytes,
+        *,
+        unit: Literal["byte", "char"] = "byte",
+        allowed_special: _Specials = frozenset(),
+        disallowed_special: _Specials = "all",
+    ) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """The ids of a text and the half-open span of the text that each came from.
+
+        Args:
+            text: The text; a `str` counts as its UTF-8.
+            unit: "byte", or "char" for the characters of which the token holds a byte.
+            allowed_special: As in `encode`.
+            disallowed_special: As in `encode`.
+
+        Returns:
+            (ids, spans): spans int64 of shape (len(ids), 2).
+        """
+        if unit not in ("byte", "char"):
+            raise ValueError(f'unit {unit!r}, want "byte" or "char"')
+        rule = self._rule(allowed_special, disallowed_special)
+        return self._core.encode_with_offsets(text, rule, unit == "char")
+
+    def count(self, text: str | bytes) -> int:
+        """Number of ids of a text in which special tokens are ordinary text."""
+        return self._core.count(text)
+
+    def truncate(self, text: str, max_tokens: int) -> str:
+        """The longest prefix of at most `max_tokens` ids which are also the first ids of the whole text.
+
+        Special tokens are ordinary text.
+        """
+        if max_tokens < 0:
+            raise ValueError(f"max_tokens {max_tokens}, want 0 or more")
+        return self._core.truncate(text, max_tokens)
+
+    # Ids to text.
+
+    def decode_bytes(self, ids: Any) -> bytes:
+        """The bytes of ids: a sequence of numbers or an array of integers.
+
+        Raises:
+            ValueError: If the vocabulary lacks an id.
+        """
+        if not isinstance(ids, list):
+            ids = self._array_of_ids(ids) if _is_array(ids) else list(ids)
+        return self._core.decode_bytes(ids)
+
+    def _array_of_ids(self, ids: npt.NDArray[Any]) -> Any:
+        import numpy as np
+
+        if ids.size and ids.dtype.kind not in "ui":
+            raise ValueError(f"ids of type {ids.dtype}, want integers")
+        # uint32 would wrap what lies beyond; as numbers they are refused by name.
+        if ids.size and (ids.min() < 0 or ids.max() >= 2**32):
+            return ids.ravel().tolist()
+        return np.ascontiguousarray(ids.ravel(), dtype=np.uint32)
+
+    def decode(self, ids: Any, *, errors: Literal["replace", "strict"] = "replace") -> str:
+        """The text of ids.
+
+        Raises:
+            ValueError: If the vocabulary lacks an id, or if `errors` is "strict" and the bytes are not UTF-8.
+        """
+        if errors not in ("replace", "strict"):
+            raise ValueError(f'errors {errors!r}, want "replace" or "strict"')
+        return self.decode_bytes(ids).decode("utf-8", errors)
+
+    def decode_batch(
+        self, batch: Iterable[Any], *, errors: Literal["replace", "strict"] = "replace"
+    ) -> list[str]:
+        """The text of each sequence of ids."""
+        return [self.decode(ids, errors=errors) for ids in batch]
+
+    def decode_stream(self) -> DecodeStream:
+        """A decoder that takes ids one by one and gives whole characters."""
+        return DecodeStream(self)
+
+    # The vocabulary.
+
+    @property
+    def vocab_size(self) -> int:
+        """Highest id + 1, holes counted."""
+        return self._core.vocab_size
+
+    def __len__(self) -> int:
+        return self._core.vocab_size
+
+    @property
+    def pattern(self) -> str:
+        """The regex that splits text into pretokens."""
+        return self._core.pattern
+
+    @property
+    def pattern_name(self) -> str | None:
+        """The name of a built-in pattern."""
+        return self._core.pattern_name
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Special tokens and their ids, in order of id."""
+        return self._core.special_tokens
+
+    @property
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """The merges, first one first."""
+        return self._core.merges
+
+    @property
+    def ranks(self) -> dict[bytes, int]:
+        """Tokens and ids without the special ones, in order of id."""
+        return self._core.ranks
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of an id, of a special token its text.
+
+        Raises:
+            KeyError: If the vocabulary lacks the id.
+        """
+        return self._core.token_bytes(token_id)
+
+    def token_id(self, token: bytes | str) -> int:
+        """The id of a token, or of a special token by its text.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        return self._core.token_id(_bytes(token))
+
+    def __contains__(self, token: object) -> bool:
+        return isinstance(token, bytes | str) and self._core.has_token(_bytes(token))
+
+    @property
+    def byte_lengths(self) -> npt.NDArray[np.int32]:
+        """Number of bytes of each id; 0 for special tokens and holes."""
+        return self._core.byte_lengths
+
+    @property
+    def dtype(self) -> type[np.uint16 | np.uint32]:
+        """The smaller type that holds every id."""
+        import numpy as np
+
+        return np.uint16 if self.vocab_size <= 2**16 else np.uint32
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of pattern, tokens, merges and special tokens: equal for equal tokenizers."""
+        return self._core.hash
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What meta.json holds; `training` says how the tokenizer was made, where that is known."""
+        if self._meta is None:
+            self._meta = json.loads(self._core.meta())
+        return self._meta
+
+    @property
+    def cache_mib(self) -> int:
+        """MiB that each encoding thread may use to remember pretokens; 0 switches that off."""
+        return self._core.cache_mib
+
+    @cache_mib.setter
+    def cache_mib(self, mib: int) -> None:
+        if not 0 <= mib <= 1 << 14:
+            raise ValueError(f"cache_mib {mib}, want 0 to {1 << 14}")
+        self._core.cache_mib = mib
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokenizer):
+            return NotImplemented
+        return self._core is other._core or self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        pattern = self.pattern_name or self.pattern
+        pattern = pattern if len(pattern) <= 60 else pattern[:57] + "..."
+        specials = len(self.special_tokens)
+        return f"Tokenizer(vocab_size={self.vocab_size}, pattern={pattern!r}, special_tokens={specials})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_state, (self._core.state(), json.dumps(self.meta))
+
+    def __copy__(self) -> Tokenizer:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tokenizer:
+        return self
+
+
+class DecodeStream:
+    """Text from ids as they come, in whole characters."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """The characters that this id completes.
+
+        Raises:
+            ValueError: If the vocabulary lacks the id.
+        """
+        return self._decoder.decode(self._tokenizer.decode_bytes([token_id]))
+
+    def finish(self) -> str:
+        """U+FFFD if a character was left unfinished, else nothing; the stream is as new then."""
+        rest = self._decoder.decode(b"", final=True)
+        self._decoder.reset()
+        return rest
+
+
+def _from_state(state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str], meta: str) -> Tokenizer:
+    return Tokenizer._from_core(_core.Tokenizer.from_state(*state), json.loads(meta))
+
+
+def _names(option: str, names: Collection[str]) -> frozenset[str]:
+    if isinstance(names, str):
+        raise ValueError(f'{option} {names!r}, want "all" or a set of special tokens')
+    return frozenset(names)
+
+
+def _threads(threads: int | None) -> int | None:
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads {threads}, want 1 or more")
+    return threads
+
+
+def _bytes(token: bytes | str) -> bytes:
+    return token.encode() if isinstance(token, str) else token
+
+
+def _is_array(ids: object) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(ids, numpy.ndarray)
+
+
+def _texts(texts: Iterable[str | bytes]) -> list[str | bytes]:
+    if isinstance(texts, str | bytes):
+        raise TypeError(f"texts is one {type(texts).__name__}, want several; encode takes one")
+    if _is_arrow(texts):
+        texts = _string_array(texts).to_pylist()
+    return texts if isinstance(texts, list) else list(texts)
+
+
+def _is_arrow(texts: object) -> bool:
+    return hasattr(texts, "__arrow_c_array__") or hasattr(texts, "__arrow_c_stream__")
+
+
+def _string_array(texts: Any) -> pa.Array:
+    """One Arrow array of strings or bytes from any object that speaks Arrow."""
+    import pyarrow as pa
+
+    if not isinstance(texts, pa.Array | pa.ChunkedArray):
+        is_array = hasattr(texts, "__arrow_c_array__")
+        texts = pa.array(texts) if is_array else pa.chunked_array(texts)
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    kind = texts.type
+    if pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
+        return texts.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return texts.cast(pa.large_binary())
+    is_text = (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+    if not is_text:
+        raise ValueError(f"an Arrow array of {kind}, want strings or binary")
+    return texts
+
+
+def _arrow_parts(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Offsets and data of an array of strings, the data without a copy."""
+    import numpy as np
+    import pyarrow as pa
+
+    if len(texts) == 0:
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    _, offsets, data = texts.buffers()
+    large = pa.types.is_large_string(texts.type) or pa.types.is_large_binary(texts.type)
+    wide = np.frombuffer(offsets, np.int64 if large else np.int32)
+    wide = wide[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    return wide, np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+
+
+def _stream_ids(stream: _core.EncodeStream, chunks: Iterable[str | bytes]) -> Iterator[int]:
+    held = ""
+    for chunk in chunks:
+        if isinstance(chunk, str):
+            chunk, held = held + chunk, ""
+            # A high surrogate may meet its other half in the next chunk.
+            if chunk and "\ud800" <= chunk[-1] <= "\udbff":
+                chunk, held = chunk[:-1], chunk[-1]
+        elif held:
+            yield from stream.push(held)
+            held = ""
+        start = 0
+        while start < len(chunk):
+            end = start + _PORTION
+            # Nor may a portion part the two.
+            if isinstance(chunk, str) and "\ud800" <= chunk[end - 1 : end] <= "\udbff":
+                end += 1
+            yield from stream.push(chunk[start:end])
+            start = end
+    if held:
+        yield from stream.push(held)
+    yield from stream.finish()
