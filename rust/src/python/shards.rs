@@ -1,13 +1,24 @@
-//! `_core.Shards`, `_core.verify`.
+//! `_core.Shards`, `_core.DocumentEncoder`, `_core.verify`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
+use super::feed::{Caller, Intake};
+use super::interruptible;
+use super::tokenizer::PyTokenizer;
 use crate::error::Error;
-use crate::shard::{self, Shards};
+use crate::feed::{Feed, FeedOptions, Pool};
+use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TextSink};
+use crate::shard::write::{ShardWriter, Start};
+use crate::shard::{self, Manifest, Shards};
+
+/// How long giving up waits for a thread that is writing.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// One split of a shard folder, mapped and checked. The typed face is `nanobpe.Shards`.
 #[pyclass(name = "Shards", module = "nanobpe._core", frozen)]
@@ -22,7 +33,7 @@ impl PyShards {
 
     /// The manifest of the whole folder as JSON.
     fn manifest(&self) -> String {
-        serde_json::to_string(self.0.manifest()).expect("a manifest has string keys only")
+        json(self.0.manifest())
     }
 
     /// The files of the split, in order.
@@ -44,25 +55,188 @@ fn verify(
     folder: PathBuf,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(u64, u64, Vec<String>)> {
-    let (mut raised, mut read) = (None, 0);
-    let found = py.detach(|| {
-        shard::verify(&folder, &mut |bytes| {
-            read += bytes;
-            let told = Python::attach(|py| {
-                py.check_signals()?;
-                progress.as_ref().map(|call| call.call1(py, (read,))).transpose()
-            });
-            raised = told.err();
-            raised.is_none()
-        })
-    });
-    match (found, raised) {
-        (Err(Error::Interrupted), Some(raised)) => Err(raised),
-        (found, _) => Ok(found.map(|v| (v.shards, v.tokens, v.errors))?),
+    let read = Arc::<AtomicU64>::default();
+    let shown = read.clone();
+    let row = move || vec![("bytes", shown.load(Ordering::Relaxed))];
+    let mut caller = Caller::new(progress, Box::new(row));
+    py.detach(|| {
+        let found = shard::verify(&folder, &mut |bytes| {
+            read.fetch_add(bytes, Ordering::Relaxed);
+            caller.poll().is_ok()
+        });
+        caller.result(found).map(|v| (v.shards, v.tokens, v.errors))
+    })
+}
+
+/// Encodes whatever it is given, on threads of its own, in input order: into shards or as text.
+#[pyclass(name = "DocumentEncoder", module = "nanobpe._core", frozen)]
+struct PyDocumentEncoder {
+    intake: Intake<()>,
+    results: Arc<InOrder>,
+}
+
+/// How documents are read and encoded, alike for all that is made of them.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Options {
+    bos: Option<u32>,
+    threads: usize,
+    split_on: Vec<String>,
+    max_bytes: Option<u64>,
+    max_document_chars: Option<usize>,
+}
+
+#[pymethods]
+impl PyDocumentEncoder {
+    /// Writes shards into `folder`, or gives the manifest as JSON if a resumed run has nothing left to do.
+    ///
+    /// `plan` is a manifest without shards as JSON, `names` and `shares` are those of the splits.
+    #[staticmethod]
+    #[allow(clippy::too_many_arguments)] // the options of the command, by name
+    fn to_shards(
+        py: Python<'_>,
+        tokenizer: &PyTokenizer,
+        options: Options,
+        folder: PathBuf,
+        plan: &str,
+        names: Vec<String>,
+        shares: Vec<f64>,
+        seed: u64,
+        shard_tokens: u64,
+        resume: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<(Option<Self>, Option<String>)> {
+        let splitter = Splitter::new(&shares, seed)?;
+        let plan: Manifest = serde_json::from_str(plan)
+            .map_err(|e| Error::value(format!("the plan of the shards is broken: {e}")))?;
+        if shard_tokens == 0 || shard_tokens > shard::MAX_SHARD_TOKENS {
+            return Err(Error::value(format!(
+                "shards of {shard_tokens} tokens cannot be written; 1 to {} are allowed",
+                shard::MAX_SHARD_TOKENS
+            ))
+            .into());
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let start = py.detach(|| ShardWriter::start(&folder, plan, &names, shard_tokens, resume))?;
+        let writer = match start {
+            Start::Complete(manifest) => return Ok((None, Some(json(&manifest)))),
+            Start::Writer(writer) => *writer,
+        };
+        let sink = ShardSink { writer, vocab: tokenizer.vocab(), split: 0 };
+        let made = Self::start(tokenizer, options, splitter, Box::new(sink), progress)?;
+        Ok((Some(made), None))
     }
+
+    /// Writes ids to standard output, one document a line.
+    #[staticmethod]
+    fn to_stdout(
+        tokenizer: &PyTokenizer,
+        options: Options,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let sink = TextSink { out: std::io::stdout(), inside: false };
+        Self::start(tokenizer, options, Splitter::new(&[1.0], 0)?, Box::new(sink), progress)
+    }
+
+    fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
+        self.intake.is_full(py)
+    }
+
+    fn add_texts(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.intake.add_texts(py, texts)
+    }
+
+    fn add_arrow(
+        &self,
+        py: Python<'_>,
+        data: &Bound<'_, PyArray1<u8>>,
+        offsets: &Bound<'_, PyArray1<i64>>,
+    ) -> PyResult<()> {
+        self.intake.add_arrow(py, data, offsets)
+    }
+
+    fn add_file(&self, py: Python<'_>, path: PathBuf, kind: &str, field: &str) -> PyResult<()> {
+        self.intake.add_file(py, path, kind, field)
+    }
+
+    fn add_stream(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        read: &Bound<'_, PyAny>,
+        kind: &str,
+        field: &str,
+    ) -> PyResult<()> {
+        self.intake.add_stream(py, name, read, kind, field)
+    }
+
+    /// Waits for the threads and completes what they wrote; gives the manifest of shards as JSON.
+    fn finish(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.intake.finish(py)?;
+        let manifest = interruptible(py, |stop| self.results.sink().finish(stop))?;
+        Ok(manifest.as_ref().map(json))
+    }
+
+    /// Gives up and removes what is not complete; gives whether shards are left to go on with.
+    fn abandon(&self, py: Python<'_>) -> bool {
+        self.intake.abandon(py);
+        py.detach(|| {
+            let until = Instant::now() + PATIENCE;
+            loop {
+                if let Some(mut sink) = self.results.free_sink() {
+                    return sink.abandon();
+                }
+                if Instant::now() > until {
+                    // A thread is held up by the disk: what it leaves, a resumed run removes.
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        })
+    }
+}
+
+impl PyDocumentEncoder {
+    fn start(
+        tokenizer: &PyTokenizer,
+        options: Options,
+        splitter: Splitter,
+        sink: Box<dyn Sink>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let Options { bos, threads, split_on, max_bytes, max_document_chars } = options;
+        let encoder = tokenizer.encoder();
+        let results = Arc::new(InOrder::new(sink));
+        let splitter = Arc::new(splitter);
+        let work = (0..threads.max(1)).map(|_| EncodeWork {
+            encoder: encoder.clone(),
+            bos,
+            splitter: splitter.clone(),
+            results: results.clone(),
+        });
+        let pattern = Arc::new(encoder.pattern().clone());
+        let reading = FeedOptions { split_on, keep_whole: Vec::new(), max_bytes, max_document_chars };
+        let feed = Feed::new(Pool::start(work.collect()), pattern, reading)?;
+        let (fed, out) = (feed.fed().clone(), results.clone());
+        let row = move || {
+            let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+            vec![
+                ("documents", load(&fed.documents)),
+                ("bytes", load(&fed.bytes)),
+                ("tokens", load(&out.tokens)),
+            ]
+        };
+        let caller = Caller::new(progress, Box::new(row));
+        Ok(Self { intake: Intake::new(feed, caller), results })
+    }
+}
+
+fn json(manifest: &Manifest) -> String {
+    serde_json::to_string(manifest).expect("a manifest has string keys only")
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyShards>()?;
+    module.add_class::<PyDocumentEncoder>()?;
     module.add_function(wrap_pyfunction!(verify, module)?)
 }

@@ -18,7 +18,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
+pub mod encode;
 pub mod read;
+pub mod write;
 
 pub use read::{Shards, Verification, verify};
 

@@ -1,0 +1,456 @@
+//! Writing shards: each is complete when it has its name, and the manifest comes last.
+//!
+//! A shard grows under a temporary name; when it is full it is synced, hashed, renamed and entered into the journal.
+//! A run that resumes goes through all documents again and only counts those of shards that the journal knows, so its
+//! result is that of an unbroken run by construction; counts that differ say that the inputs have changed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    HEADER_BYTES, IndexInfo, JOURNAL, MANIFEST, Manifest, ShardInfo, Split, header, hex, sha256_file,
+    temporary, write_whole,
+};
+use crate::error::{Error, Result};
+
+/// Ids of a document, or of a part of one.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// Its ids, BOS first where the shards have one.
+    pub ids: &'a [u32],
+    /// Bytes of its text.
+    pub bytes: u64,
+    /// Whether the document begins here.
+    pub begins: bool,
+}
+
+/// What to do in a folder.
+pub enum Start {
+    /// Write.
+    Writer(Box<ShardWriter>),
+    /// Nothing: all is there.
+    Complete(Manifest),
+}
+
+/// Writes the splits of a folder.
+pub struct ShardWriter {
+    folder: PathBuf,
+    plan: Manifest,
+    width: usize,
+    shard_tokens: u64,
+    /// In the order of the split numbers.
+    splits: Vec<SplitWriter>,
+    /// Given up: nothing is taken any more.
+    abandoned: bool,
+}
+
+impl ShardWriter {
+    /// Begins to write into `folder`, or with `resume` goes on with what is there.
+    ///
+    /// `plan` is a manifest without shards, but with the names of the splits; `names` orders them.
+    ///
+    /// # Errors
+    /// `Error::Value` for a folder that holds other things, or shards of another plan; `Error::Io`.
+    pub fn start(
+        folder: &Path,
+        plan: Manifest,
+        names: &[&str],
+        shard_tokens: u64,
+        resume: bool,
+    ) -> Result<Start> {
+        let mut known = None;
+        if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            let found = [MANIFEST, JOURNAL].map(|name| folder.join(name)).into_iter().find(|p| p.exists());
+            let shown = folder.display();
+            match found {
+                None if resume => {
+                    return Err(Error::value(format!("{shown}: holds no shards to go on with")));
+                }
+                Some(path) if resume => {
+                    let before = Manifest::read(&path)?;
+                    same_plan(&before, &plan, folder)?;
+                    if path.ends_with(MANIFEST) {
+                        let _ = fs::remove_file(folder.join(JOURNAL));
+                        return Ok(Start::Complete(before));
+                    }
+                    remove_temporary(folder)?;
+                    known = Some(before);
+                }
+                _ => return Err(Error::value(format!("{shown}: the folder is not empty"))),
+            }
+        }
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let width = plan.width()?;
+        let mut splits = Vec::new();
+        for name in names {
+            let before = known.as_ref().and_then(|k| k.splits.get(*name)).cloned().unwrap_or_default();
+            for info in &before.shards {
+                let path = folder.join(&info.name);
+                let size = fs::metadata(&path).map_err(Error::io(&path))?.len();
+                let want = HEADER_BYTES as u64 + info.tokens * width as u64;
+                if size != want {
+                    return Err(Error::format(format!(
+                        "{}: {size} bytes on disk, {want} expected; delete the folder and begin again",
+                        path.display()
+                    )));
+                }
+            }
+            splits.push(SplitWriter { name: (*name).to_string(), before, done: Split::default(), open: None });
+        }
+        let writer = Self { folder: folder.to_path_buf(), plan, width, shard_tokens, splits, abandoned: false };
+        if known.is_none() {
+            writer.write_record(JOURNAL)?;
+        }
+        Ok(Start::Writer(Box::new(writer)))
+    }
+
+    /// Appends a part of a document to split number `split`.
+    ///
+    /// `token_bytes` gives the length of an id's text. `stop` ends the work early.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Value` if a resumed run meets other documents; `Error::Interrupted`.
+    pub fn part(
+        &mut self,
+        split: usize,
+        part: Part<'_>,
+        token_bytes: &dyn Fn(u32) -> u64,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let Part { mut ids, mut bytes, begins } = part;
+        if self.abandoned {
+            return Err(Error::Interrupted);
+        }
+        if begins {
+            let writer = &mut self.splits[split];
+            // A shard that is known to be complete says itself whether one more document begins in it.
+            let known = writer.open.as_ref().and_then(|open| Some((open, open.known.as_ref()?)));
+            if known.is_some_and(|(open, known)| open.count.documents >= known.documents) {
+                self.close(split, stop)?;
+            }
+            let open = self.opened(split)?;
+            open.document = Mark { tokens: open.count.tokens, bytes: open.count.bytes };
+            open.starts.push(open.count.tokens as u32);
+            open.count.documents += 1;
+        }
+        loop {
+            let limit = self.shard_tokens;
+            let open = self.opened(split)?;
+            let room = (open.known.as_ref().map_or(limit, |known| known.tokens) - open.count.tokens) as usize;
+            if ids.len() <= room {
+                return open.append(ids, bytes);
+            }
+            if open.known.is_none() && open.document.tokens > 0 {
+                // The document began behind others: it moves, whole so far, to a shard of its own.
+                self.move_document(split, stop)?;
+                continue;
+            }
+            let (here, rest) = ids.split_at(room);
+            let here_bytes = here.iter().map(|&id| token_bytes(id)).sum::<u64>().min(bytes);
+            open.append(here, here_bytes)?;
+            self.close(split, stop)?;
+            (ids, bytes) = (rest, bytes - here_bytes);
+        }
+    }
+
+    /// Completes the last shards and writes the manifest.
+    ///
+    /// # Errors
+    /// `Error::Io`; `Error::Value` if there was nothing to write, or a resumed run met other documents.
+    pub fn finish(&mut self, stop: &AtomicBool) -> Result<Manifest> {
+        if self.counts()[1] == 0 {
+            return Err(Error::value("there is nothing to write: the inputs hold no text"));
+        }
+        for split in 0..self.splits.len() {
+            if self.splits[split].open.is_some() {
+                self.close(split, stop)?;
+            }
+            let writer = &self.splits[split];
+            if writer.done.shards.len() < writer.before.shards.len() {
+                return Err(changed(&self.folder));
+            }
+        }
+        let manifest = self.write_record(MANIFEST)?;
+        let journal = self.folder.join(JOURNAL);
+        fs::remove_file(&journal).map_err(Error::io(&journal))?;
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(Error::io(&self.folder))?;
+        Ok(manifest)
+    }
+
+    /// Removes what is not complete; gives whether shards are left to go on with.
+    pub fn abandon(&mut self) -> bool {
+        self.abandoned = true;
+        let mut left = false;
+        for split in &mut self.splits {
+            split.open = None;
+            left |= !split.before.shards.is_empty() || !split.done.shards.is_empty();
+        }
+        if !left {
+            let _ = fs::remove_file(self.folder.join(JOURNAL));
+        }
+        left
+    }
+
+    /// Documents, tokens and bytes of text so far.
+    pub fn counts(&self) -> [u64; 3] {
+        let mut sums = [0; 3];
+        for split in &self.splits {
+            let open = split.open.as_ref().map_or([0; 3], |open| {
+                [open.count.documents, open.count.tokens, open.count.bytes]
+            });
+            let done = [split.done.documents, split.done.tokens, split.done.bytes];
+            for (sum, (a, b)) in sums.iter_mut().zip(open.into_iter().zip(done)) {
+                *sum += a + b;
+            }
+        }
+        sums
+    }
+
+    fn write_record(&self, name: &str) -> Result<Manifest> {
+        let mut manifest = self.plan.clone();
+        for split in &self.splits {
+            let held = if split.done.shards.len() < split.before.shards.len() { &split.before } else { &split.done };
+            manifest.splits.insert(split.name.clone(), held.clone());
+        }
+        let splits = manifest.splits.values();
+        manifest.documents = splits.clone().map(|s| s.documents).sum();
+        manifest.tokens = splits.clone().map(|s| s.tokens).sum();
+        manifest.bytes = splits.map(|s| s.bytes).sum();
+        let mut text = serde_json::to_string_pretty(&manifest).expect("a manifest has string keys only");
+        text.push('\n');
+        write_whole(&self.folder.join(name), text.as_bytes())?;
+        Ok(manifest)
+    }
+
+    /// The open shard of a split, begun if there is none.
+    fn opened(&mut self, split: usize) -> Result<&mut OpenShard> {
+        if self.splits[split].open.is_none() {
+            let number = self.splits[split].done.shards.len();
+            self.splits[split].open = Some(self.create(split, number)?);
+        }
+        Ok(self.splits[split].open.as_mut().expect("it was just opened"))
+    }
+
+    fn create(&self, split: usize, number: usize) -> Result<OpenShard> {
+        let writer = &self.splits[split];
+        let path = self.folder.join(format!("{}_{number:06}.bin", writer.name));
+        OpenShard::create(path, self.width, writer.before.shards.get(number).cloned())
+    }
+
+    /// Completes the open shard.
+    fn close(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
+        let open = self.splits[split].open.take().expect("only an open shard is closed");
+        let info = open.complete(self.plan.bos_id.is_none(), stop).map_err(|error| match error {
+            Error::Value(_) => changed(&self.folder),
+            other => other,
+        })?;
+        let writer = &mut self.splits[split];
+        writer.done.push(info);
+        if writer.done.shards.len() > writer.before.shards.len() {
+            self.write_record(JOURNAL)?;
+        }
+        Ok(())
+    }
+
+    /// Completes the open shard without the document that is being written, which moves to the start of the next.
+    fn move_document(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
+        let mut fresh = self.create(split, self.splits[split].done.shards.len() + 1)?;
+        let open = self.splits[split].open.as_mut().expect("a document is being written");
+        open.move_document(&mut fresh)?;
+        self.close(split, stop)?;
+        self.splits[split].open = Some(fresh);
+        Ok(())
+    }
+}
+
+/// Removes what a killed run left unfinished.
+fn remove_temporary(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(".tmp") && path.is_file() {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn changed(folder: &Path) -> Error {
+    Error::value(format!("{}: the inputs are not those that the shards there were made from", folder.display()))
+}
+
+/// Refuses to go on with shards that were asked for in another way.
+fn same_plan(before: &Manifest, now: &Manifest, folder: &Path) -> Result<()> {
+    let shown = |what: &str, a: &dyn std::fmt::Display, b: &dyn std::fmt::Display| {
+        Err(Error::value(format!("{}: its shards have {what} {a}, this run {b}", folder.display())))
+    };
+    if before.tokenizer_hash != now.tokenizer_hash {
+        let [a, b] = [before, now].map(|m| m.tokenizer_hash.chars().take(12).collect::<String>());
+        return shown("the tokenizer", &a, &b);
+    }
+    if before.dtype != now.dtype {
+        return shown("the dtype", &before.dtype, &now.dtype);
+    }
+    if before.bos_id != now.bos_id {
+        let [a, b] = [before, now].map(|m| m.bos_id.map_or("none".to_string(), |id| id.to_string()));
+        return shown("the BOS id", &a, &b);
+    }
+    if before.options != now.options {
+        return shown("the options", &before.options, &now.options);
+    }
+    if before.sources == now.sources { Ok(()) } else { Err(changed(folder)) }
+}
+
+struct SplitWriter {
+    name: String,
+    /// Shards of the run that is resumed.
+    before: Split,
+    /// Shards gone through by this run.
+    done: Split,
+    open: Option<OpenShard>,
+}
+
+/// A place in a shard.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    tokens: u64,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    documents: u64,
+    tokens: u64,
+    bytes: u64,
+}
+
+/// A shard that grows.
+struct OpenShard {
+    path: PathBuf,
+    width: usize,
+    /// None while a shard that is complete on disk is gone through.
+    file: Option<BufWriter<File>>,
+    known: Option<ShardInfo>,
+    count: Count,
+    starts: Vec<u32>,
+    /// Where the document begins that is being written; the shard's start for the rest of one.
+    document: Mark,
+}
+
+impl OpenShard {
+    fn create(path: PathBuf, width: usize, known: Option<ShardInfo>) -> Result<Self> {
+        let mut shard = Self {
+            width,
+            file: None,
+            known,
+            count: Count::default(),
+            starts: Vec::new(),
+            document: Mark::default(),
+            path,
+        };
+        if shard.known.is_none() {
+            let name = temporary(&shard.path);
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&name);
+            let file = file.map_err(Error::io(&name))?;
+            shard.file = Some(BufWriter::with_capacity(1 << 18, file));
+            shard.write(&header(width, 0))?;
+        }
+        Ok(shard)
+    }
+
+    fn append(&mut self, ids: &[u32], bytes: u64) -> Result<()> {
+        self.count.tokens += ids.len() as u64;
+        self.count.bytes += bytes;
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let mut block = [0; 1 << 13];
+        for ids in ids.chunks(block.len() / self.width) {
+            let block = &mut block[..ids.len() * self.width];
+            for (place, id) in block.chunks_exact_mut(self.width).zip(ids) {
+                place.copy_from_slice(&id.to_le_bytes()[..self.width]);
+            }
+            self.write(block)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
+        written.map_err(Error::io(&self.path))
+    }
+
+    /// Copies the open document to the start of another shard and forgets it here; [`OpenShard::complete`] cuts it off.
+    fn move_document(&mut self, fresh: &mut Self) -> Result<()> {
+        let Mark { tokens, bytes } = self.document;
+        let size = (self.count.tokens - tokens) * self.width as u64;
+        let start = HEADER_BYTES as u64 + tokens * self.width as u64;
+        let writer = self.file.as_mut().expect("only a shard that is written is cut");
+        let mut document = writer.flush().map_err(Error::io(&self.path)).and_then(|()| {
+            let name = temporary(&self.path);
+            let mut file = File::open(&name).map_err(Error::io(&name))?;
+            file.seek(SeekFrom::Start(start)).map_err(Error::io(&name))?;
+            Ok(file.take(size))
+        })?;
+        let to = fresh.file.as_mut().expect("the shard after one that is written is not known");
+        std::io::copy(&mut document, to).map_err(Error::io(&fresh.path))?;
+        fresh.count = Count {
+            documents: 1,
+            tokens: self.count.tokens - tokens,
+            bytes: self.count.bytes - bytes,
+        };
+        fresh.starts.push(0);
+        self.count = Count { documents: self.count.documents - 1, tokens, bytes };
+        self.starts.pop();
+        Ok(())
+    }
+
+    /// Gives the shard its name. A known shard must have come out as it is on disk.
+    fn complete(mut self, indexed: bool, stop: &AtomicBool) -> Result<ShardInfo> {
+        let Count { documents, tokens, bytes } = self.count;
+        if let Some(known) = self.known.take() {
+            let same = [known.documents, known.tokens, known.bytes] == [documents, tokens, bytes];
+            return if same { Ok(known) } else { Err(Error::value("the counts differ")) };
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let index = if indexed {
+            let path = self.path.with_extension("idx");
+            let starts: Vec<u8> = self.starts.iter().flat_map(|s| s.to_le_bytes()).collect();
+            write_whole(&path, &starts)?;
+            Some(IndexInfo { name: name(&path), sha256: hex(&Sha256::digest(&starts)) })
+        } else {
+            None
+        };
+        let written = self.write_header(tokens);
+        written.map_err(Error::io(&self.path))?;
+        let temporary = temporary(&self.path);
+        let sha256 = sha256_file(&temporary, &mut |_| !stop.load(Ordering::Relaxed))?;
+        fs::rename(&temporary, &self.path).map_err(Error::io(&self.path))?;
+        self.file = None;
+        Ok(ShardInfo { name: name(&self.path), documents, tokens, bytes, sha256, index })
+    }
+
+    fn write_header(&mut self, tokens: u64) -> std::io::Result<()> {
+        let writer = self.file.as_mut().expect("a shard that is not known has a file");
+        writer.flush()?;
+        let file = writer.get_mut();
+        file.set_len(HEADER_BYTES as u64 + tokens * self.width as u64)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&header(self.width, tokens))?;
+        file.sync_all()
+    }
+}
+
+impl Drop for OpenShard {
+    /// A shard that was not completed leaves nothing.
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _ = fs::remove_file(temporary(&self.path));
+        }
+    }
+}
