@@ -15,7 +15,7 @@
 use fancy_regex::Regex;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 mod cl100k;
 mod general;

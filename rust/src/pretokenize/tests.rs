@@ -6,6 +6,7 @@ use fancy_regex::Regex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Error;
 
 /// One code point for each class that a built-in pattern tells apart.
 const CLASSES: &[char] = &[

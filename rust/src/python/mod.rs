@@ -45,10 +45,15 @@ mod _core {
     use super::FormatError;
 
     use pyo3::prelude::*;
+    use pyo3::types::IntoPyDict;
+
+    use crate::pretokenize::{PATTERNS, UNICODE_VERSION};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("UNICODE_VERSION", UNICODE_VERSION)?;
+        module.add("PATTERNS", PATTERNS.iter().copied().into_py_dict(module.py())?)?;
         super::pack::register(module)?;
         super::shards::register(module)?;
         super::tokenizer::register(module)?;

@@ -158,6 +158,11 @@ impl PyCounts {
         self.counts.total()
     }
 
+    /// 128 bits over the pretokens and counts, in hexadecimal digits.
+    fn fingerprint(&self, py: Python<'_>) -> String {
+        format!("{:032x}", py.detach(|| self.counts.fingerprint()))
+    }
+
     /// The pretokens in order of their bytes, end to end; where each ends; how often each occurs.
     #[allow(clippy::type_complexity)]
     fn to_numpy<'py>(
@@ -186,7 +191,7 @@ impl PyCounts {
     }
 }
 
-/// (tokenizer, how often the last merged pair occurred).
+/// (tokenizer, how often the last merged pair occurred, tokens of the corpus).
 #[pyfunction]
 #[pyo3(signature = (counts, pattern, vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, resume, progress))]
 #[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
@@ -201,7 +206,7 @@ fn train(
     max_token_bytes: Option<usize>,
     resume: Option<&PyTokenizer>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(PyTokenizer, u64)> {
+) -> PyResult<(PyTokenizer, u64, u64)> {
     let pattern = py.detach(|| Pattern::new(pattern))?;
     let options = options(tie_break, min_frequency, max_token_bytes, resume)?;
     let made = Arc::new(AtomicU64::new(0));
@@ -211,7 +216,8 @@ fn train(
     let trained = interruptible_with(py, &mut caller, |stop| {
         crate::train::train(&counts.counts, vocab_size, &special_tokens, &options, &made, stop)
     })?;
-    Ok((PyTokenizer::from_parts(trained.vocab, pattern), trained.last_count))
+    let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
+    Ok((tokenizer, trained.last_count, trained.num_tokens))
 }
 
 /// Refuses, before any work, what [`train`] would refuse after the counting.

@@ -147,6 +147,19 @@ impl Counts {
         self.total = self.total.saturating_add(other.total);
     }
 
+    /// A fingerprint of the pretokens and their counts, whatever their order.
+    pub fn fingerprint(&self) -> u128 {
+        let mut sum = 0u128;
+        let mut row = Vec::new();
+        self.for_each(|pretoken, count| {
+            row.clear();
+            row.extend_from_slice(pretoken);
+            row.extend_from_slice(&count.to_le_bytes());
+            sum = sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(&row));
+        });
+        sum
+    }
+
     /// Calls `f` with each distinct pretoken and its count, in no particular order.
     pub fn for_each(&self, mut f: impl FnMut(&[u8], u64)) {
         for slot in self.slots.iter().filter(|s| s.count > 0) {
@@ -222,7 +235,10 @@ mod tests {
                     *want.entry(pretoken.clone()).or_default() += count;
                 }
             }
+            let mut other = Counts::default();
+            added.iter().rev().for_each(|(pretoken, count)| other.add(pretoken, *count));
             first.merge(&second);
+            prop_assert_eq!(first.fingerprint(), other.fingerprint());
             prop_assert_eq!(first.len(), want.len());
             prop_assert_eq!(first.total(), want.values().sum::<u64>());
             prop_assert_eq!(listed(&first), want);

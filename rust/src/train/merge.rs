@@ -116,8 +116,8 @@ pub(super) fn learn(
         trainer.apply(merge)?;
         progress.store(trainer.bytes.len() as u64, Ordering::Relaxed);
     }
-    let tokens = trainer.bytes;
-    Ok(Learned { tokens, merges: trainer.merges, last_count })
+    let num_tokens = trainer.words.num_tokens(|id| trainer.bytes[id as usize].len());
+    Ok(Learned { tokens: trainer.bytes, merges: trainer.merges, last_count, num_tokens })
 }
 
 impl<'a> Trainer<'a> {

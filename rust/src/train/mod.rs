@@ -78,6 +78,8 @@ pub struct Trained {
     pub vocab: Vocab,
     /// How often the last merged pair occurred, 0 without merges.
     pub last_count: u64,
+    /// How many tokens the corpus has in this vocabulary.
+    pub num_tokens: u64,
 }
 
 /// What the merge loop gives back.
@@ -85,6 +87,7 @@ struct Learned {
     tokens: Vec<Vec<u8>>,
     merges: Vec<Merge>,
     last_count: u64,
+    num_tokens: u64,
 }
 
 /// Merges the most frequent pair until `vocab_size` ids exist, special tokens counted, or no pair is left.
@@ -111,7 +114,7 @@ pub fn train(
     let specials: Vec<_> = specials.iter().cloned().zip(first..).collect();
     let tokens = (0u32..).zip(learned.tokens.iter().map(Vec::as_slice)).filter(|(_, b)| !b.is_empty());
     let vocab = Vocab::new(tokens, learned.merges, &specials)?;
-    Ok(Trained { vocab, last_count: learned.last_count })
+    Ok(Trained { vocab, last_count: learned.last_count, num_tokens: learned.num_tokens })
 }
 
 /// Refuses sizes that cannot hold the bytes (or the older vocabulary) and the special tokens.

@@ -16,7 +16,7 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
     };
     let mut words: Vec<(Vec<Vec<u8>>, u64)> =
         words.iter().map(|(w, n)| (w.iter().map(|b| vec![*b]).collect(), *n)).collect();
-    let mut merges = Vec::new();
+    let mut merges: Vec<Pair> = Vec::new();
     while merges.len() < num_merges + start.len() {
         let mut pairs: BTreeMap<Pair, u64> = BTreeMap::new();
         for (tokens, n) in &words {
@@ -41,21 +41,33 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
         };
         let Some((left, right)) = best else { break };
         let joined = [left.clone(), right.clone()].concat();
-        for (tokens, _) in &mut words {
-            let mut i = 0;
-            while i + 1 < tokens.len() {
-                if tokens[i] == left && tokens[i + 1] == right {
-                    tokens[i].clone_from(&joined);
-                    tokens.remove(i + 1);
-                }
-                i += 1;
-            }
-        }
+        let pair = (left, right);
+        words.iter_mut().for_each(|(tokens, _)| replace(tokens, &pair));
         let id = order.len();
         order.insert(joined, id);
-        merges.push((left, right));
+        merges.push(pair);
     }
     merges
+}
+
+/// How many tokens the words have after the merges.
+fn num_tokens(words: &BTreeMap<Vec<u8>, u64>, merges: &[Pair]) -> u64 {
+    let mut all: Vec<Vec<Vec<u8>>> =
+        words.keys().map(|w| w.iter().map(|b| vec![*b]).collect()).collect();
+    merges.iter().for_each(|pair| all.iter_mut().for_each(|tokens| replace(tokens, pair)));
+    all.iter().zip(words.values()).map(|(tokens, n)| tokens.len() as u64 * n).sum()
+}
+
+/// Replaces a pair from left to right.
+fn replace(tokens: &mut Vec<Vec<u8>>, (left, right): &Pair) {
+    let mut i = 0;
+    while i + 1 < tokens.len() {
+        if tokens[i] == *left && tokens[i + 1] == *right {
+            let second = tokens.remove(i + 1);
+            tokens[i].extend(second);
+        }
+        i += 1;
+    }
 }
 
 fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
@@ -90,7 +102,9 @@ proptest! {
     ) {
         let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None };
         let want = naive(&words, num_merges, &options, &[]);
-        prop_assert_eq!(pairs(&trained(&words, num_merges, &options).vocab), want);
+        let trained = trained(&words, num_merges, &options);
+        prop_assert_eq!(pairs(&trained.vocab), want);
+        prop_assert_eq!(trained.num_tokens, num_tokens(&words, &pairs(&trained.vocab)));
     }
 
     #[test]

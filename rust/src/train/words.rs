@@ -96,4 +96,19 @@ impl Words {
         self.slots[end - 1] = new;
         Some(found)
     }
+
+    /// How many symbols the whole corpus has, each word as often as it occurs.
+    pub(super) fn num_tokens(&self, len: impl Fn(u32) -> usize) -> u64 {
+        let (mut at, mut tokens) = (1, 0u64);
+        while at < self.slots.len() {
+            let symbol = self.slots[at];
+            if symbol == BORDER {
+                at += 1;
+            } else {
+                tokens = tokens.saturating_add(self.counts[self.word[at] as usize]);
+                at += len(symbol);
+            }
+        }
+        tokens
+    }
 }
