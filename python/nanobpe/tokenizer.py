@@ -39,15 +39,17 @@ _PORTION = 1 << 14
 class Tokenizer:
     """A vocabulary and a pattern, made by training or by one of the `from_` methods.
 
-    Wherever special tokens may stand in text, `allowed_special` are those that become their id ("all" or
-    some), and `disallowed_special` those whose text is refused with a `ValueError` ("all" that are not
-    allowed, or some); what is in neither is ordinary text.
+    Wherever special tokens may stand in text, `allowed_special` are those that become their id
+    ("all" or some), and `disallowed_special` those whose text is refused with a `ValueError` ("all"
+    that are not allowed, or some); what is in neither is ordinary text.
     """
 
     __slots__ = ("_core", "_meta", "_rules")
 
     def __init__(self) -> None:
-        raise TypeError("make a tokenizer by training or by Tokenizer.load, .from_tiktoken, .from_hf, ...")
+        raise TypeError(
+            "a tokenizer is made by training or by Tokenizer.load, .from_hf, .from_tiktoken, ..."
+        )
 
     @classmethod
     def _from_core(cls, core: _core.Tokenizer, meta: dict[str, Any] | None = None) -> Tokenizer:
@@ -81,7 +83,8 @@ class Tokenizer:
         """The tokenizer of a table of ranks, which are both ids and the order of merging.
 
         Raises:
-            ValueError: If a single byte is missing, an id is taken twice, or the pattern cannot be used.
+            ValueError: If a single byte is missing, an id is taken twice, or the pattern does
+                not compile or loses text.
         """
         specials = dict(special_tokens or {})
         return cls._from_core(_core.Tokenizer.from_ranks(dict(ranks), pattern, specials))
@@ -100,7 +103,8 @@ class Tokenizer:
         Special tokens that are absent from `vocab` get the next free ids.
 
         Raises:
-            ValueError: As `from_ranks`; if a merge names no token or comes before its parts' merges.
+            ValueError: As `from_ranks`; if a merge names no token or comes before those of its
+                parts.
         """
         return cls._from_core(
             _core.Tokenizer.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
@@ -147,7 +151,9 @@ class Tokenizer:
     # Ways out.
 
     def save(self, folder: _Path, *, training: Mapping[str, Any] | None = None) -> None:
-        """Writes tokenizer.json, vocab.tiktoken and meta.json; an older tokenizer gives way when they are complete.
+        """Writes tokenizer.json, vocab.tiktoken and meta.json, in place of an older tokenizer.
+
+        The older one stays until the new one is complete.
 
         Args:
             folder: Made if absent; it may hold nothing but a tokenizer.
@@ -157,11 +163,9 @@ class Tokenizer:
             OSError: If a file cannot be written; what was there is then untouched.
             ValueError: If the folder holds other files.
         """
-        if training is None:
-            meta = self.meta
-        else:
-            meta = json.loads(self._core.meta(json.dumps(training)))
-        self._core.save(os.fspath(folder), json.dumps(meta))
+        known = json.dumps(self.meta)
+        meta = known if training is None else self._core.meta(json.dumps(dict(training)))
+        self._core.save(os.fspath(folder), meta)
 
     def to_tiktoken(self, path: _Path) -> None:
         """Writes the tokens and ranks, without special tokens.
@@ -179,8 +183,8 @@ class Tokenizer:
         """Writes vocab.json and merges.txt, which record no pattern: readers take GPT-2's."""
         if self.pattern_name not in ("gpt2", "r50k", "p50k"):
             warnings.warn(
-                "vocab.json and merges.txt record no pattern; readers will split text as GPT-2 does, not by "
-                f"{self.pattern_name or self.pattern}",
+                "vocab.json and merges.txt record no pattern; readers will split text as GPT-2 does, "
+                f"not by {self.pattern_name or self.pattern}",
                 stacklevel=2,
             )
         self._core.to_gpt2(os.fspath(folder))
@@ -210,7 +214,8 @@ class Tokenizer:
     ) -> list[int]:
         """The ids of a text.
 
-        Bytes that are not UTF-8 are encoded as they are; a lone surrogate in a `str` becomes U+FFFD.
+        Bytes that are not UTF-8 are encoded as they are; a lone surrogate in a `str` becomes
+        U+FFFD.
 
         Raises:
             ValueError: If the text holds a disallowed special token.
@@ -254,7 +259,8 @@ class Tokenizer:
         """The ids of all texts end to end, and where each begins.
 
         Args:
-            texts: `str` and `bytes`, or an Arrow array of strings (no copies; null is an empty text).
+            texts: `str` and `bytes`, or an Arrow array of strings (no copies; null is an empty
+                text).
             threads: Most threads to use; None is all that the process may use.
             allowed_special: As in `encode`.
             disallowed_special: As in `encode`.
@@ -275,9 +281,9 @@ class Tokenizer:
         allowed_special: _Specials = frozenset(),
         disallowed_special: _Specials = "all",
     ) -> pa.ListArray | pa.LargeListArray:
-        """The ids of each text of an Arrow array of strings, as an Arrow array of lists; null stays null.
+        """The ids of each text of an Arrow array of strings, as an Arrow array of lists.
 
-        The lists are large ones only where the ids are more than 2**31.
+        Null stays null. The lists are large ones only where the ids are more than 2**31.
         """
         import numpy as np
         import pyarrow as pa
@@ -301,8 +307,8 @@ class Tokenizer:
     ) -> Iterator[int]:
         """The ids of the chunks' concatenation, lazily.
 
-        What might continue in the next chunk is held back: a few kilobytes with a built-in pattern, everything
-        with another regex.
+        What might continue in the next chunk is held back: a few kilobytes with a built-in pattern,
+        everything with another regex.
         """
         stream = self._core.encode_stream(self._rule(allowed_special, disallowed_special))
         return _stream_ids(stream, chunks)
@@ -336,7 +342,7 @@ class Tokenizer:
         return self._core.count(text)
 
     def truncate(self, text: str, max_tokens: int) -> str:
-        """The longest prefix of at most `max_tokens` ids which are also the first ids of the whole text.
+        """The longest prefix of at most `max_tokens` ids that are the first ids of the whole text.
 
         Special tokens are ordinary text.
         """
@@ -370,7 +376,8 @@ class Tokenizer:
         """The text of ids.
 
         Raises:
-            ValueError: If the vocabulary lacks an id, or if `errors` is "strict" and the bytes are not UTF-8.
+            ValueError: If the vocabulary lacks an id, or if `errors` is "strict" and the bytes are
+                not UTF-8.
         """
         if errors not in ("replace", "strict"):
             raise ValueError(f'errors {errors!r}, want "replace" or "strict"')
@@ -486,8 +493,8 @@ class Tokenizer:
     def __repr__(self) -> str:
         pattern = self.pattern_name or self.pattern
         pattern = pattern if len(pattern) <= 60 else pattern[:57] + "..."
-        specials = len(self.special_tokens)
-        return f"Tokenizer(vocab_size={self.vocab_size}, pattern={pattern!r}, special_tokens={specials})"
+        size, specials = self.vocab_size, len(self.special_tokens)
+        return f"Tokenizer(vocab_size={size}, pattern={pattern!r}, special_tokens={specials})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_state, (self._core.state(), json.dumps(self.meta))
@@ -521,7 +528,9 @@ class DecodeStream:
         return rest
 
 
-def _from_state(state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str], meta: str) -> Tokenizer:
+def _from_state(
+    state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str], meta: str
+) -> Tokenizer:
     return Tokenizer._from_core(_core.Tokenizer.from_state(*state), json.loads(meta))
 
 
