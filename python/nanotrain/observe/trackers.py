@@ -1,0 +1,85 @@
+"""Rows sent to TensorBoard or Weights & Biases, beside the files that are always written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from nanotrain.errors import RunError
+
+_SKIPPED = {"kind", "step", "layer", "split"}
+
+
+class Tracker(Protocol):
+    """Somewhere that shows rows."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Takes a row of any kind."""
+
+    def close(self) -> None:
+        """Sends what is left."""
+
+
+def open_trackers(names: Sequence[str], folder: Path, config: dict[str, Any]) -> list[Tracker]:
+    """The trackers by name.
+
+    Raises:
+        RunError: If a tracker's package is not installed.
+    """
+    kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+    try:
+        return [kinds[name](folder, config) for name in names]
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"tracker {', '.join(names)} needs the package {error.name}",
+            'pip install "nanobpe[track]"',
+        ) from None
+
+
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
+    """The row's figures under names such as step/loss, val/bpb, layer 3/grad_rms."""
+    kind = row["kind"]
+    prefix = {"eval": row.get("split"), "health": f"layer {row.get('layer')}"}.get(kind, kind)
+    return {
+        f"{prefix}/{name}": float(value)
+        for name, value in row.items()
+        if name not in _SKIPPED and isinstance(value, (int, float))
+    }
+
+
+class TensorBoard:
+    """Event files in the run's folder."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Takes a row of any kind."""
+        for name, value in _scalars(row).items():
+            self._writer.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A W&B run named after the folder; offline if WANDB_MODE says so."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        import wandb
+
+        self._run: Any = wandb.init(
+            project="nanotrain", name=folder.name, dir=str(folder), config=config, resume="allow"
+        )
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Takes a row of any kind."""
+        self._run.log(_scalars(row), step=row["step"])
+
+    def close(self) -> None:
+        """Sends what is left."""
+        self._run.finish()
