@@ -183,8 +183,8 @@ class Tokenizer:
         """Writes vocab.json and merges.txt, which record no pattern: readers take GPT-2's."""
         if self.pattern_name not in ("gpt2", "r50k", "p50k"):
             warnings.warn(
-                "vocab.json and merges.txt record no pattern; readers will split text as GPT-2 does, "
-                f"not by {self.pattern_name or self.pattern}",
+                "vocab.json and merges.txt record no pattern; readers will split text as GPT-2 "
+                f"does, not by {self.pattern_name or self.pattern}",
                 stacklevel=2,
             )
         self._core.to_gpt2(os.fspath(folder))

@@ -1,5 +1,7 @@
 //! Ids back to bytes.
 
+use std::fmt::Display;
+
 use crate::error::{Error, Result};
 use crate::vocab::Vocab;
 
@@ -12,7 +14,7 @@ pub fn decode_into(vocab: &Vocab, ids: &[u32], out: &mut Vec<u8>) -> Result<()> 
     for &id in ids {
         let bytes = vocab.bytes(id);
         if bytes.is_empty() {
-            return Err(unknown(vocab, i128::from(id)));
+            return Err(unknown(vocab, id));
         }
         out.extend_from_slice(bytes);
     }
@@ -20,7 +22,6 @@ pub fn decode_into(vocab: &Vocab, ids: &[u32], out: &mut Vec<u8>) -> Result<()> 
 }
 
 /// The refusal of an id that the vocabulary does not have.
-pub fn unknown(vocab: &Vocab, id: i128) -> Error {
-    let why = if (0..vocab.len() as i128).contains(&id) { "is a hole in" } else { "is outside" };
-    Error::value(format!("id {id} {why} the vocabulary of {} ids", vocab.len()))
+pub fn unknown(vocab: &Vocab, id: impl Display) -> Error {
+    Error::value(format!("id {id} is not in the vocabulary of {} ids", vocab.len()))
 }

@@ -66,8 +66,12 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     let path = folder.join("tokenizer.json");
     let content = files::read(&path)?;
     let vocab = hf::parse(&content).and_then(hf::read_vocab).map_err(in_file(&path))?;
-    if meta["hash"] != vocab.hash(pattern.regex()) {
-        return Err(in_file(&path)(Error::value("not the tokenizer that meta.json beside it names")));
+    let found = self::meta(&vocab, &pattern, None);
+    for key in ["hash", "special_tokens", "vocab_size", "merges"] {
+        if meta[key] != found[key] {
+            let message = format!("not the tokenizer that meta.json beside it describes: {key} differs");
+            return Err(in_file(&path)(Error::value(message)));
+        }
     }
 
     let path = folder.join("vocab.tiktoken");

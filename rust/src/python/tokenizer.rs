@@ -418,7 +418,7 @@ impl PyTokenizer {
     fn token_bytes<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         let known = id_of(id).map_or(&[][..], |id| self.vocab.bytes(id));
         if known.is_empty() {
-            return Err(Error::UnknownToken(format!("id {id} is not in the vocabulary of {} ids", self.len())).into());
+            return Err(Error::UnknownToken(unknown(&self.vocab, id).to_string()).into());
         }
         Ok(PyBytes::new(id.py(), known))
     }
@@ -601,11 +601,9 @@ impl PyTokenizer {
     }
 
     fn known_id(&self, id: &Bound<'_, PyAny>) -> PyResult<u32> {
-        id.extract::<u32>().map_err(|error| {
-            if !error.is_instance_of::<PyOverflowError>(id.py()) {
-                return error;
-            }
-            id.extract().map_or(error, |id: i64| unknown(&self.vocab, i128::from(id)).into())
+        id.extract().map_err(|error: PyErr| {
+            let too_large = error.is_instance_of::<PyOverflowError>(id.py());
+            if too_large { unknown(&self.vocab, id).into() } else { error }
         })
     }
 }
