@@ -231,11 +231,11 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
         # Read through a small buffer: otherwise a row group's whole column is in memory at once.
         with pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False) as file:
             columns = file.schema_arrow.names
-            if hasattr(sink, "add_counts") and field not in columns:
-                if {"pretoken", "count"} <= set(columns):
-                    for batch in file.iter_batches(columns=["pretoken", "count"]):
-                        feed_counts(sink, batch, source.name)
-                    return
+            counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
+            if counted and hasattr(sink, "add_counts"):
+                for batch in file.iter_batches(columns=["pretoken", "count"]):
+                    feed_counts(sink, batch, source.name)
+                return
             if field not in columns:
                 raise FormatError(
                     f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"

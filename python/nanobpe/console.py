@@ -1,0 +1,155 @@
+"""What the command line writes: log lines and progress on stderr, numbers as people read them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from typing import Any, Literal
+
+ProgressKind = Literal["auto", "plain", "json", "off"]
+
+_DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# Between two lines of progress in a log.
+_PLAIN_SECONDS = 5.0
+
+
+def parse_size(text: str) -> int:
+    """The number that "10K", "1.5G", "2GiB" or "300" stands for; K is 1,000 and Ki 1,024.
+
+    Raises:
+        ValueError: If it is no such number, or below 1.
+    """
+    match = re.fullmatch(r"([0-9_]+(?:\.[0-9]+)?)\s*([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if not match or (match[3] and not match[2]):
+        raise ValueError(f"{text!r} is no size; write it as 300, 10K, 1.5M, 2G or 2GiB")
+    unit = match[2].upper()
+    number = round(float(match[1].replace("_", "")) * (_BINARY[unit] if match[3] else _DECIMAL[unit]))
+    if number < 1:
+        raise ValueError(f"{text!r} is below 1")
+    return number
+
+
+def parse_share(text: str) -> float:
+    """The share that "0.5%" or "0.005" stands for, between 0 and 1.
+
+    Raises:
+        ValueError: If it is no such number.
+    """
+    number = text.strip()
+    try:
+        share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError:
+        raise ValueError(f"{text!r} is no share; write it as 0.005 or 0.5%") from None
+    if not 0 <= share <= 1:
+        raise ValueError(f"{text!r} is no share between 0 and 1")
+    return share
+
+
+def quantity(number: float, unit: str = "") -> str:
+    """Three significant digits with K, M, G or T: "2.03 GB", "431 M", "17"."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "K")):
+        if number >= factor * 0.9995 or (letter == "K" and number >= factor):
+            scaled = number / (1e3 if letter == "K" else factor)
+            return f"{significant(scaled)} {letter}{unit}"
+    plain = f"{number:,}" if isinstance(number, int) else significant(number)
+    return f"{plain} {unit}".rstrip()
+
+
+def significant(number: float) -> str:
+    """Three significant digits, thousands apart: "4.76", "12.3", "1,204"."""
+    size = abs(number)
+    return f"{number:,.{0 if size >= 100 else 1 if size >= 10 else 2}f}"
+
+
+def duration(seconds: float) -> str:
+    """ "0.31 s", "12.3 s", "2:05", "1:02:05"."""
+    if seconds < 100:
+        return f"{significant(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had resident, in MiB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts KiB, macOS bytes.
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def log(label: str, *parts: str) -> None:
+    """One line on stderr: a label, then facts apart from each other."""
+    print(f"{label:<8} {'   '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
+
+
+def plural(number: int, noun: str) -> str:
+    """ "1 file", "8 files"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+class Progress:
+    """Shows the dicts of a progress callback: a live line, plain lines, or JSON lines, on stderr.
+
+    Args:
+        kind: "auto" is a live line on a terminal and plain lines elsewhere.
+        total_bytes: Of the inputs as they are read, where that is known; for percentage and ETA.
+    """
+
+    def __init__(self, kind: ProgressKind, total_bytes: int | None = None) -> None:
+        live = sys.stderr.isatty() if kind == "auto" else False
+        self.kind = "live" if live else "plain" if kind == "auto" else kind
+        self.total_bytes = total_bytes
+        self._start = time.perf_counter()
+        self._shown = self._start
+        self._phase = ""
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Takes a row with a phase and whatever is counted in it."""
+        now = time.perf_counter()
+        phase = str(row.get("phase", ""))
+        if phase != self._phase:
+            self._phase, self._start = phase, now - float(row.get("seconds", 0.0))
+        seconds = now - self._start
+        facts = {**row, "seconds": round(seconds, 3)}
+        done = row.get("bytes", row.get("ids", 0))
+        whole = self.total_bytes if "bytes" in row else row.get("total")
+        if "bytes" in row and seconds > 0:
+            facts["mb_per_s"] = round(row["bytes"] / 1e6 / seconds, 1)
+        if whole and 0 < done <= whole and seconds > 0:
+            facts["share"] = round(done / whole, 4)
+            facts["eta_seconds"] = round(seconds * (whole - done) / done, 1)
+        self._show(facts, now)
+
+    def _show(self, facts: dict[str, Any], now: float) -> None:
+        if self.kind == "json":
+            print(json.dumps(facts), file=sys.stderr, flush=True)
+        elif self.kind == "live":
+            print(f"\r\x1b[K{_line(facts)}", end="", file=sys.stderr, flush=True)
+        elif self.kind == "plain" and now - self._shown >= _PLAIN_SECONDS:
+            self._shown = now
+            print(_line(facts), file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Ends the live line, so that what follows stands alone."""
+        if self.kind == "live":
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _line(facts: dict[str, Any]) -> str:
+    parts = [f"{facts.get('phase', ''):<8}"]
+    if "share" in facts:
+        parts.append(f"{100 * facts['share']:3.0f} %")
+    for key in ("bytes", "documents", "distinct", "tokens", "ids"):
+        if key in facts:
+            shown = quantity(facts[key], "B") if key == "bytes" else f"{quantity(facts[key])} {key}"
+            parts.append(shown)
+    if "mb_per_s" in facts:
+        parts.append(f"{significant(facts['mb_per_s'])} MB/s")
+    if "eta_seconds" in facts:
+        parts.append(f"eta {duration(facts['eta_seconds'])}")
+    return "   ".join(parts)

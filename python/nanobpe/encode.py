@@ -1,0 +1,194 @@
+"""From files to shards, or to ids on standard output: what `nanobpe encode` does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nanobpe import _core, sources
+from nanobpe.train import available_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nanobpe.sources import Source
+    from nanobpe.tokenizer import Tokenizer
+
+# Special tokens that mean the beginning of a document, by preference.
+BOS_NAMES = ("<|bos|>", "<|endoftext|>", "<|begin_of_text|>")
+SPLITS = ("train", "val", "test")
+
+
+def bos_id(tokenizer: Tokenizer) -> int:
+    """The id that begins documents.
+
+    Raises:
+        ValueError: If the tokenizer has no such special token.
+    """
+    specials = tokenizer.special_tokens
+    for name in BOS_NAMES:
+        if name in specials:
+            return specials[name]
+    raise ValueError(
+        f"the tokenizer has none of {', '.join(BOS_NAMES)} to begin documents with; "
+        f"its special tokens are {', '.join(specials) or 'none'}"
+    )
+
+
+def id_dtype(tokenizer: Tokenizer, dtype: Literal["auto", "u16", "u32"]) -> str:
+    """ "uint16" or "uint32".
+
+    Raises:
+        ValueError: If the vocabulary does not fit into what is asked for.
+    """
+    small = tokenizer.vocab_size <= 2**16
+    if dtype == "u16" and not small:
+        raise ValueError(
+            f"{tokenizer.vocab_size:,} ids do not fit into uint16, which holds 65,536\n"
+            "hint: use `--dtype u32` or leave it out"
+        )
+    return "uint32" if dtype == "u32" or not small else "uint16"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How documents are read: the options that `train` has too."""
+
+    field: str = "text"
+    split_on: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    max_document_chars: int | None = None
+    threads: int | None = None
+
+    def options(self, bos: int | None) -> dict[str, Any]:
+        """As `_core.DocumentEncoder` takes them."""
+        return {
+            "bos": bos,
+            "threads": self.threads or available_threads(),
+            "split_on": list(self.split_on),
+            "max_bytes": self.max_bytes,
+            "max_document_chars": self.max_document_chars,
+        }
+
+
+def to_shards(
+    tokenizer: Tokenizer,
+    inputs: Sequence[Source],
+    out: Path,
+    *,
+    reading: Reading,
+    bos: int | None = None,
+    dtype: str = "uint16",
+    shard_tokens: int = 100_000_000,
+    splits: Mapping[str, float] | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> dict[str, Any]:
+    """Encodes inputs into a folder of shards and gives the report of `nanobpe encode --json`.
+
+    A document's split is decided by its text and `seed` alone. With `resume`, shards that an
+    interrupted run completed are kept; the result is that of an unbroken run.
+
+    Raises:
+        ValueError: If `out` holds other things, or shards of other options, inputs or tokenizer.
+        OSError: If something cannot be read or written. Complete shards stay for `resume`.
+    """
+    start = time.perf_counter()
+    shares = {name: (splits or {"train": 1.0}).get(name, 0.0) for name in SPLITS}
+    plan = {
+        "format": "nanobpe shards",
+        "version": 1,
+        "tokenizer_hash": tokenizer.hash,
+        "vocab_size": tokenizer.vocab_size,
+        "dtype": dtype,
+        "bos_id": bos,
+        "options": {
+            "field": reading.field,
+            "split_on": list(reading.split_on),
+            "max_bytes": reading.max_bytes,
+            "max_document_chars": reading.max_document_chars,
+            "shard_tokens": shard_tokens,
+            "splits": shares,
+            "seed": seed,
+        },
+        "sources": [{"name": source.name, "bytes": source.size} for source in inputs],
+        "documents": 0,
+        "tokens": 0,
+        "bytes": 0,
+        "splits": {},
+    }
+    existed = out.exists()
+    encoder, complete = _core.DocumentEncoder.to_shards(
+        tokenizer._core,
+        reading.options(bos),
+        out,
+        json.dumps(plan),
+        list(shares),
+        list(shares.values()),
+        seed,
+        shard_tokens,
+        resume,
+        progress,
+    )
+    if encoder is not None:
+        try:
+            _save_beside(tokenizer, out / "tok")
+            sources.feed(encoder, inputs, field=reading.field)
+            complete = encoder.finish()
+        except BaseException:
+            if not encoder.abandon():
+                _forget(out, existed=existed)
+            raise
+    manifest = json.loads(complete or "{}")
+    seconds = time.perf_counter() - start
+    return {
+        "documents": manifest["documents"],
+        "tokens": manifest["tokens"],
+        "bytes": manifest["bytes"],
+        "shards": sum(len(split["shards"]) for split in manifest["splits"].values()),
+        "seconds": round(seconds, 3),
+        "mb_per_s": round(manifest["bytes"] / 1e6 / seconds, 1),
+        "out": str(out),
+        "splits": {name: manifest["splits"][name]["tokens"] for name in SPLITS},
+    }
+
+
+def _save_beside(tokenizer: Tokenizer, folder: Path) -> None:
+    """Saves the tokenizer unless it is there already, whole."""
+    from nanobpe.tokenizer import Tokenizer
+
+    with contextlib.suppress(OSError, ValueError):
+        if Tokenizer.load(folder) == tokenizer:
+            return
+    tokenizer.save(folder)
+
+
+def _forget(out: Path, *, existed: bool) -> None:
+    """Removes what a run without any complete shard leaves."""
+    shutil.rmtree(out / "tok", ignore_errors=True)
+    if not existed:
+        with contextlib.suppress(OSError):
+            out.rmdir()
+
+
+def to_stdout(
+    tokenizer: Tokenizer, inputs: Sequence[Source], *, reading: Reading, bos: int | None = None
+) -> None:
+    """Writes the ids of each document as one line of decimal numbers.
+
+    Raises:
+        OSError: If something cannot be read or written.
+    """
+    encoder = _core.DocumentEncoder.to_stdout(tokenizer._core, reading.options(bos), None)
+    try:
+        sources.feed(encoder, inputs, field=reading.field)
+        encoder.finish()
+    except BaseException:
+        encoder.abandon()
+        raise
