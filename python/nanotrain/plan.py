@@ -85,7 +85,8 @@ class Plan:
             f"   {self.flops_per_token / 1e9:.3f} GFLOP/token",
             f"plan     {_count(self.tokens)} tokens = {self.steps:,} steps x {self.batch_tokens:,}"
             f"   ({micro} x {rows} rows x {config.data.row_tokens:,})"
-            f"   {flops} FLOPs   ~{_duration(self.seconds)}   ~{peak} GiB of {memory} ({self.device})",
+            f"   {flops} FLOPs   ~{_duration(self.seconds)}"
+            f"   ~{peak} GiB of {memory} ({self.device})",
             self._auto_line(),
         ]
         found += [f"warning: {note}" for note in config.notes]
@@ -232,7 +233,7 @@ def _activation_values(resolved: Resolved) -> float:
     if model.family == "mlp":
         return 2 * model.context * width + 3 * width
     if model.family == "wavenet":
-        return width * (model.depth * 8 + 2 * 2**model.depth + 6)
+        return width * (model.depth * 8 + 2 * (1 << model.depth) + 6)
     kv_width = width // model.heads * model.kv_heads
     stream = 5 * width if model.residual_scalars else 4 * width
     heads = 3 * width + 2 * kv_width + (width + kv_width if model.qk_norm else 0)
@@ -262,5 +263,5 @@ def _step_seconds(
     muon = sum(5 * (4 * m * m * n + 2 * m**3) for m, n in matrices)
     micro = train.batch_tokens // (train.micro_rows * resolved.data.row_tokens * processes)
     overhead = micro * (resolved.model.depth + 2) * _LAYER_OVERHEAD
-    work = (model.flops_per_token() * train.batch_tokens / processes + muon) / rate
+    work: float = (model.flops_per_token() * train.batch_tokens / processes + muon) / rate
     return work + overhead if device.type == "cpu" else max(work, overhead)
