@@ -51,8 +51,6 @@ def plan(arguments: argparse.Namespace) -> int:
 
     resolved = resolve(arguments.preset, arguments.overrides)
     made = make_plan(resolved)
-    for note in resolved.notes:
-        print(f"warning: {note}", file=sys.stderr)
     _print_plan(made, as_json=arguments.json)
     return 0 if made.fits else 3
 
@@ -61,7 +59,7 @@ def _print_plan(made: Plan, *, as_json: bool) -> None:
     from nanotrain.cli import print_json
 
     if as_json:
-        print_json(made.to_dict())
+        print_json(made.as_dict())
     else:
         print("\n".join(made.lines()))
 

@@ -98,7 +98,8 @@ def prepare(
             dtype=devices.compute_dtype(device),
             processes=world.size,
         )
-    return Prepared(config, plan(config), source, device, world, folder, resumes, changes)
+    made = plan(config, processes=world.size)
+    return Prepared(config, made, source, device, world, folder, resumes, changes)
 
 
 def _refuse_taken(out: Path) -> None:
@@ -268,8 +269,6 @@ def _say_header(prepared: Prepared, log: Log, crop_share: float) -> None:
     )
     for change in prepared.changes:
         log.line(f"change   {change}")
-    for note in config.notes:
-        log.warning(note)
     if epochs > 1 + crop_share:
         step = int(shards.num_tokens / config.train.batch_tokens) + 1
         log.warning(f"the data repeats: epoch 2 begins at about step {step:,}")
