@@ -58,6 +58,7 @@ class Shards:
         self.tokenizer_hash: str = self.manifest["tokenizer_hash"]
         self.vocab_size: int = self.manifest["vocab_size"]
         self.bos_id: int | None = self.manifest["bos_id"]
+        _allow_files(len(record["shards"]))
         on_disk = self.dtype.newbyteorder("<")
         self.arrays: list[Ids] = [
             np.memmap(path, on_disk, "r", HEADER_BYTES, (shard["tokens"],))
@@ -103,6 +104,15 @@ class Shards:
             f"Shards({str(self.folder)!r}, {self.split!r}: {self.num_tokens:,} tokens, "
             f"{self.num_documents:,} documents, {len(self.arrays)} files)"
         )
+
+
+def _allow_files(number: int) -> None:
+    """Raises the process's limit on open files where that many maps, one file each, would meet it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if number > soft // 2:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Packer:

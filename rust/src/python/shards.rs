@@ -13,9 +13,10 @@ use super::interruptible;
 use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Feed, FeedOptions, Pool};
-use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TextSink};
+use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TallySink, TextSink};
 use crate::shard::write::{ShardWriter, Start};
 use crate::shard::{self, Manifest, Shards};
+use crate::vocab::Vocab;
 
 /// How long giving up waits for a thread that is writing.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -33,7 +34,7 @@ impl PyShards {
 
     /// The manifest of the whole folder as JSON.
     fn manifest(&self) -> String {
-        json(self.0.manifest())
+        self.0.manifest().to_json()
     }
 
     /// The files of the split, in order.
@@ -119,7 +120,7 @@ impl PyDocumentEncoder {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let start = py.detach(|| ShardWriter::start(&folder, plan, &names, shard_tokens, resume))?;
         let writer = match start {
-            Start::Complete(manifest) => return Ok((None, Some(json(&manifest)))),
+            Start::Complete(manifest) => return Ok((None, Some(manifest.to_json()))),
             Start::Writer(writer) => *writer,
         };
         let sink = ShardSink { writer, vocab: tokenizer.vocab(), split: 0 };
@@ -136,6 +137,19 @@ impl PyDocumentEncoder {
     ) -> PyResult<Self> {
         let sink = TextSink { out: std::io::stdout(), inside: false };
         Self::start(tokenizer, options, Splitter::new(&[1.0], 0)?, Box::new(sink), progress)
+    }
+
+    /// Counts documents, bytes, words, ids, and documents that do not come back from decoding.
+    #[staticmethod]
+    fn to_tally(
+        tokenizer: &PyTokenizer,
+        options: Options,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let sink = TallySink::new(tokenizer.vocab().len());
+        let vocab = Some(tokenizer.vocab());
+        let splitter = Splitter::new(&[1.0], 0)?;
+        Self::start_checked(tokenizer, options, splitter, Box::new(sink), progress, vocab)
     }
 
     fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
@@ -170,11 +184,10 @@ impl PyDocumentEncoder {
         self.intake.add_stream(py, name, read, kind, field)
     }
 
-    /// Waits for the threads and completes what they wrote; gives the manifest of shards as JSON.
+    /// Waits for the threads and completes what they made; gives the manifest or the tally as JSON.
     fn finish(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.intake.finish(py)?;
-        let manifest = interruptible(py, |stop| self.results.sink().finish(stop))?;
-        Ok(manifest.as_ref().map(json))
+        interruptible(py, |stop| self.results.sink().finish(stop))
     }
 
     /// Gives up and removes what is not complete; gives whether shards are left to go on with.
@@ -204,6 +217,17 @@ impl PyDocumentEncoder {
         sink: Box<dyn Sink>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        Self::start_checked(tokenizer, options, splitter, sink, progress, None)
+    }
+
+    fn start_checked(
+        tokenizer: &PyTokenizer,
+        options: Options,
+        splitter: Splitter,
+        sink: Box<dyn Sink>,
+        progress: Option<Py<PyAny>>,
+        checked: Option<Arc<Vocab>>,
+    ) -> PyResult<Self> {
         let Options { bos, threads, split_on, max_bytes, max_document_chars } = options;
         let encoder = tokenizer.encoder();
         let results = Arc::new(InOrder::new(sink));
@@ -212,6 +236,7 @@ impl PyDocumentEncoder {
             encoder: encoder.clone(),
             bos,
             splitter: splitter.clone(),
+            checked: checked.clone(),
             results: results.clone(),
         });
         let pattern = Arc::new(encoder.pattern().clone());
@@ -229,10 +254,6 @@ impl PyDocumentEncoder {
         let caller = Caller::new(progress, Box::new(row));
         Ok(Self { intake: Intake::new(feed, caller), results })
     }
-}
-
-fn json(manifest: &Manifest) -> String {
-    serde_json::to_string(manifest).expect("a manifest has string keys only")
 }
 
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Manifest;
 use super::write::{Part, ShardWriter};
 use crate::encode::Encoder;
 use crate::error::{Error, Result};
@@ -69,6 +69,9 @@ struct EncodedPiece {
     ends: bool,
     /// Known where the document begins.
     split: Option<usize>,
+    /// Words between white space, and whether decoding gives the text back; 0 and true unless asked for.
+    words: u64,
+    same: bool,
 }
 
 /// The ids of a batch.
@@ -85,11 +88,11 @@ pub trait Sink: Send {
     /// Stops the whole work.
     fn take(&mut self, encoded: &Encoded, stop: &AtomicBool) -> Result<()>;
 
-    /// Ends the work after the last batch; gives the record of what was written.
+    /// Ends the work after the last batch; gives its record as JSON.
     ///
     /// # Errors
     /// As [`Sink::take`].
-    fn finish(&mut self, stop: &AtomicBool) -> Result<Option<Manifest>>;
+    fn finish(&mut self, stop: &AtomicBool) -> Result<Option<String>>;
 
     /// Removes what is not complete; gives whether something is left that can be gone on with.
     fn abandon(&mut self) -> bool;
@@ -103,8 +106,26 @@ pub struct EncodeWork {
     pub bos: Option<u32>,
     /// Chooses the split.
     pub splitter: Arc<Splitter>,
+    /// Counts words and decodes what was encoded, to compare.
+    pub checked: Option<Arc<Vocab>>,
     /// Takes the results.
     pub results: Arc<InOrder>,
+}
+
+impl EncodeWork {
+    fn check(&self, text: &[u8], ids: &[u32], begins: bool) -> (u64, bool) {
+        let Some(vocab) = &self.checked else { return (0, true) };
+        let words = String::from_utf8_lossy(text).split_whitespace().count() as u64;
+        if self.encoder.pattern().normalizes() {
+            return (words, true);
+        }
+        let ids = &ids[usize::from(begins && self.bos.is_some())..];
+        let mut rest = Some(text);
+        for &id in ids {
+            rest = rest.and_then(|rest| rest.strip_prefix(vocab.bytes(id)));
+        }
+        (words, rest.is_some_and(<[u8]>::is_empty))
+    }
 }
 
 impl Work for EncodeWork {
@@ -119,7 +140,10 @@ impl Work for EncodeWork {
                 ids.extend(self.bos);
             }
             self.encoder.encode_until(text, &mut ids, stop)?;
+            let (words, same) = self.check(text, &ids[start..], piece.begins);
             pieces.push(EncodedPiece {
+                words,
+                same,
                 ids: start..ids.len(),
                 bytes: text.len() as u64,
                 begins: piece.begins,
@@ -238,8 +262,8 @@ impl Sink for ShardSink {
         Ok(())
     }
 
-    fn finish(&mut self, stop: &AtomicBool) -> Result<Option<Manifest>> {
-        self.writer.finish(stop).map(Some)
+    fn finish(&mut self, stop: &AtomicBool) -> Result<Option<String>> {
+        Ok(Some(self.writer.finish(stop)?.to_json()))
     }
 
     fn abandon(&mut self) -> bool {
@@ -274,9 +298,55 @@ impl<W: Write + Send> Sink for TextSink<W> {
         self.out.write_all(&text).map_err(Error::io("<stdout>"))
     }
 
-    fn finish(&mut self, _: &AtomicBool) -> Result<Option<Manifest>> {
+    fn finish(&mut self, _: &AtomicBool) -> Result<Option<String>> {
         self.out.flush().map_err(Error::io("<stdout>"))?;
         Ok(None)
+    }
+
+    fn abandon(&mut self) -> bool {
+        false
+    }
+}
+
+/// Counts what comes out, and writes nothing.
+#[derive(Default, Serialize)]
+pub struct TallySink {
+    documents: u64,
+    bytes: u64,
+    words: u64,
+    /// Documents that decoding does not give back.
+    changed: u64,
+    /// How often each id came out.
+    ids: Vec<u64>,
+    /// Whether the open document is among those changed.
+    #[serde(skip)]
+    open_changed: bool,
+}
+
+impl TallySink {
+    /// For a vocabulary of `size` ids.
+    pub fn new(size: usize) -> Self {
+        Self { ids: vec![0; size], ..Self::default() }
+    }
+}
+
+impl Sink for TallySink {
+    fn take(&mut self, encoded: &Encoded, _: &AtomicBool) -> Result<()> {
+        for id in &encoded.ids {
+            self.ids[*id as usize] += 1;
+        }
+        for piece in &encoded.pieces {
+            self.open_changed = !piece.same || self.open_changed && !piece.begins;
+            self.documents += u64::from(piece.begins);
+            self.bytes += piece.bytes;
+            self.words += piece.words;
+            self.changed += u64::from(piece.ends && self.open_changed);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &AtomicBool) -> Result<Option<String>> {
+        Ok(Some(serde_json::to_string(self).expect("a tally has string keys only")))
     }
 
     fn abandon(&mut self) -> bool {

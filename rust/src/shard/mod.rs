@@ -163,6 +163,14 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// As JSON.
+    ///
+    /// # Panics
+    /// Never: all keys are strings.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("all keys are strings")
+    }
+
     /// Bytes of an id.
     ///
     /// # Errors

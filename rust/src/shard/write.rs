@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,10 @@ use super::{
     temporary, write_whole,
 };
 use crate::error::{Error, Result};
+
+/// Between two writings of the journal: with many small shards it would cost more than they do. Shards that a killed
+/// run completed since are written again.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Ids of a document, or of a part of one.
 #[derive(Clone, Copy)]
@@ -46,6 +51,8 @@ pub struct ShardWriter {
     splits: Vec<SplitWriter>,
     /// Given up: nothing is taken any more.
     abandoned: bool,
+    /// When the journal was last written.
+    journaled: Instant,
 }
 
 impl ShardWriter {
@@ -101,7 +108,7 @@ impl ShardWriter {
             }
             splits.push(SplitWriter { name: (*name).to_string(), before, done: Split::default(), open: None });
         }
-        let writer = Self { folder: folder.to_path_buf(), plan, width, shard_tokens, splits, abandoned: false };
+        let writer = Self { folder: folder.to_path_buf(), plan, width, shard_tokens, splits, abandoned: false, journaled: Instant::now() };
         if known.is_none() {
             writer.write_record(JOURNAL)?;
         }
@@ -190,9 +197,12 @@ impl ShardWriter {
             split.open = None;
             left |= !split.before.shards.is_empty() || !split.done.shards.is_empty();
         }
-        if !left {
-            let _ = fs::remove_file(self.folder.join(JOURNAL));
-        }
+        // A journal that cannot be written (a full disk) costs a resumed run some shards, no more.
+        let _ = if left {
+            self.write_record(JOURNAL).map(drop)
+        } else {
+            fs::remove_file(self.folder.join(JOURNAL)).map_err(Error::io(&self.folder))
+        };
         left
     }
 
@@ -251,8 +261,10 @@ impl ShardWriter {
         })?;
         let writer = &mut self.splits[split];
         writer.done.push(info);
-        if writer.done.shards.len() > writer.before.shards.len() {
+        let fresh = writer.done.shards.len() > writer.before.shards.len();
+        if fresh && self.journaled.elapsed() >= JOURNAL_INTERVAL {
             self.write_record(JOURNAL)?;
+            self.journaled = Instant::now();
         }
         Ok(())
     }
