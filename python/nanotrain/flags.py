@@ -17,7 +17,7 @@ _SIZES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 def split_flags(
     arguments: Sequence[str], *, options: Collection[str], keys: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """The arguments for argparse, and values by configuration key.
+    """The arguments for argparse, and values by configuration key; of one key the last.
 
     Args:
         arguments: What follows the command's name.
@@ -25,7 +25,7 @@ def split_flags(
         keys: Configuration keys that it takes, `section.name`; with any, `--depth` is one too.
 
     Raises:
-        UsageError: For an unknown flag, a missing value or a key given twice.
+        UsageError: For an unknown flag or a missing value.
     """
     known = {f"--{key}": key for key in keys} | ({"--depth": "model.depth"} if keys else {})
     rest: list[str] = []
@@ -45,9 +45,7 @@ def split_flags(
             if not remaining or remaining[0].startswith("--"):
                 raise UsageError(f"{flag} needs a value")
             value = remaining.pop(0)
-        key = known[flag]
-        if overrides.setdefault(key, value) != value:
-            raise UsageError(f"--{key} is given twice, as {overrides[key]} and {value}")
+        overrides[known[flag]] = value
     return rest, overrides
 
 
