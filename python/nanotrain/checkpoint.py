@@ -51,10 +51,7 @@ def save(state: Any, folder: str | os.PathLike[str]) -> None:
     with replacing_folder(Path(folder)) as temporary:
         (temporary / _STATE).write_text(json.dumps({"format": _FORMAT, "state": tree}))
         for name, group in tensors.items():
-            try:
-                save_file(group, temporary / f"{name}.safetensors")
-            except SafetensorError as error:
-                raise OSError(f"cannot write {folder}/{name}.safetensors: {error}") from None
+            _write_tensors(group, temporary / f"{name}.safetensors")
         record = {
             path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
             for path in sorted(temporary.iterdir())
@@ -172,6 +169,13 @@ def _decode(tree: Any, tensors: dict[str, dict[str, Tensor]]) -> Any:
         return {key: _decode(value, tensors) for key, value in content}
     items = [_decode(value, tensors) for value in content]
     return tuple(items) if kind == "tuple" else items
+
+
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from None
 
 
 def _json(path: Path) -> Any:

@@ -1,8 +1,8 @@
 """The `nanotrain` command.
 
 Logs go to stderr, data to stdout. Every mistake ends as one `error:` line, with a `hint:` where
-there is one, and an exit code: 0 done, 1 error, 2 usage, 3 will not fit, 4 diverged, 130 interrupted.
-PyTorch is imported only by the commands that use it.
+there is one, and an exit code: 0 done, 1 error, 2 usage, 3 will not fit, 4 diverged,
+130 interrupted. PyTorch is imported only by the commands that use it.
 """
 
 from __future__ import annotations

@@ -71,8 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     overrides = dict(arguments.overrides)
     if arguments.data is not None:
-        if overrides.setdefault("data.path", arguments.data) != arguments.data:
-            raise UsageError("--data and --data.path name different folders")
+        overrides["data.path"] = arguments.data
     if "data.path" in overrides:
         # The record must lead to the shards from any folder.
         overrides["data.path"] = os.path.abspath(overrides["data.path"])  # noqa: PTH100

@@ -62,7 +62,7 @@ def choose(wanted: str, *, local_rank: int = 0) -> torch.device:
     number, found = int(index or local_rank), torch.cuda.device_count()
     if number >= found:
         raise RunError(
-            f"GPU cuda:{number} is asked for, this machine has {found} CUDA device{'s'[: found != 1]}",
+            f"GPU cuda:{number} is asked for, this machine has {found} GPU{'s'[: found != 1]}",
             "use `--train.device cpu`" if not found else None,
         )
     torch.cuda.set_device(number)

@@ -1,6 +1,6 @@
 """Mistakes and accidents that end a command, with the line and the hint that the user sees.
 
-A wrong flag or value is a `config.ConfigError`; what the operating system refuses stays an `OSError`.
+A wrong flag or value is a `config.ConfigError`; what the system refuses stays an `OSError`.
 """
 
 from __future__ import annotations

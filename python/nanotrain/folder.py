@@ -1,7 +1,7 @@
 """The folder of a run: where its files are, which checkpoints it has, and loading one.
 
-    >>> run = load("runs/d12", step="best")
-    >>> run.model(ids)
+>>> run = load("runs/d12", step="best")
+>>> run.model(ids)
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import os
 
     from nanobpe import Tokenizer
-
     from nanotrain.config import Resolved
     from nanotrain.models import LanguageModel
 
@@ -158,8 +157,8 @@ def load(
         ValueError: If the checkpoint is damaged.
     """
     import torch
-    from nanobpe import Tokenizer
 
+    from nanobpe import Tokenizer
     from nanotrain import checkpoint, models
     from nanotrain import device as devices
     from nanotrain.config import resolve
@@ -197,7 +196,6 @@ def find_step(folder: Folder, step: int | Literal["best"] | None) -> int:
         return best
     if step not in steps:
         raise RunError(
-            f"{folder.path} has no checkpoint of step {step}, allowed:"
-            f" {', '.join(map(str, steps))}"
+            f"{folder.path} has no checkpoint of step {step}, allowed: {', '.join(map(str, steps))}"
         )
     return step

@@ -113,9 +113,7 @@ class Loop:
                 if self._evaluates(step) and step not in evaluated:
                     self.evaluate("val", stop=lambda: signals.received > 0)
                 stop = distributed.largest(signals.received)
-                if step > self._first_step and (
-                    stop or step == self._steps or self._saves(step)
-                ):
+                if step > self._first_step and (stop or step == self._steps or self._saves(step)):
                     self._save(step, wait=stop > 0 or step == self._steps)
                 if stop or step == self._steps:
                     return stop
@@ -221,7 +219,7 @@ class Loop:
         if result is None:
             return
         seconds = time.perf_counter() - start
-        best = split == "val" and 0 < counters.step and result.bpb < counters.best_bpb
+        best = split == "val" and counters.step > 0 and result.bpb < counters.best_bpb
         if best:
             counters.best_bpb, counters.best_step = result.bpb, counters.step
         name = self._config.eval.split if split == "val" else "train"
@@ -267,7 +265,7 @@ class Loop:
     def _save(self, step: int, *, wait: bool) -> None:
         """Writes a checkpoint of finite weights."""
         self._flush()
-        parameters = list(self._state.model.parameters())
+        parameters = [p.detach() for p in self._state.model.parameters()]
         if not all(map(math.isfinite, torch.stack(torch._foreach_norm(parameters)).tolist())):
             self._diverged(step, "a weight")
         if self._world.is_main:

@@ -66,11 +66,8 @@ def facts(
 def versions() -> dict[str, str]:
     """Versions of this package, Python and the packages that a result may depend on."""
     found = {"nanotrain": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    installed = {part.name.lower(): part.version for part in metadata.distributions()}
+    found |= {name: installed[name] for name in _PACKAGES if name in installed}
     # The build, such as 2.11.0+cu130, which the package's own version may leave out.
     found["torch"] = torch.__version__
     return found

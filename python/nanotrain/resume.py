@@ -71,7 +71,7 @@ def config_of(
             f" {new['data.row_tokens']}: learned positions have one length"
         )
     origin = dict(extended.origin) | facts.get("origin", {})
-    origin |= {key: "flag of a resumed run" for key in changed}
+    origin |= dict.fromkeys(changed, "flag of a resumed run")
     changes = [f"{key} {_shown(old[key])} -> {_shown(new[key])}" for key in changed]
     return dataclasses.replace(extended, origin=origin), changes
 
@@ -94,8 +94,7 @@ def check_tokenizer(folder: Folder, source: Source) -> None:
         raise RunError(
             f"the shards in {source.folder} are of the tokenizer {got[:12]}, the run"
             f" {folder.path} of {str(want)[:12]}",
-            "use the run's own shards, or encode with its tokenizer in "
-            f"{folder.tokenizer}",
+            f"use the run's own shards, or encode with its tokenizer in {folder.tokenizer}",
         )
 
 

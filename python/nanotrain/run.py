@@ -84,9 +84,7 @@ def prepare(
     device = devices.choose(config.train.device, local_rank=world.local_rank)
     if config.data.path is None:
         raise RunError("no shards are named", "add `--data FOLDER`, written by `nanobpe encode`")
-    source = Source.open(
-        config.data.path, split=config.data.split, eval_split=config.eval.split
-    )
+    source = Source.open(config.data.path, split=config.data.split, eval_split=config.eval.split)
     if resumes:
         check_tokenizer(folder, source)
     else:
@@ -110,7 +108,8 @@ def _refuse_taken(out: Path) -> None:
         return
     if Folder(out).metrics.exists() or Folder(out).config.exists():
         raise RunError(
-            f"{out} holds a run already", "add `--resume` to go on with it, or choose another `--out`"
+            f"{out} holds a run already",
+            "add `--resume` to go on with it, or choose another `--out`",
         )
     raise RunError(f"{out} is not empty", "choose another `--out`")
 
@@ -148,7 +147,9 @@ def run(prepared: Prepared, log: Log, *, preset: str | None) -> Outcome:
     distributed.barrier()
     _say_header(prepared, log, crop_share)
     finished = _has_train_score(folder, config.train.steps)
-    trackers = open_trackers(config.observe.trackers if world.is_main else (), folder.path, config.values())
+    trackers = open_trackers(
+        config.observe.trackers if world.is_main else (), folder.path, config.values()
+    )
     writer = Writer(folder.metrics if world.is_main else None, trackers)
     try:
         if prepared.resumes and not (step == config.train.steps and finished):

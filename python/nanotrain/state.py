@@ -81,7 +81,7 @@ class TrainState:
             copy: Copy tensors, so that training may go on while they are written.
         """
         random: dict[str, Any] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
         state = {
             "model": self.model.state_dict(),
@@ -102,7 +102,7 @@ class TrainState:
         self.scaler.good_steps = state["scaler"]["good_steps"]
         self.counters = Counters(**state["counters"])
         torch.set_rng_state(state["random"]["cpu"])
-        if "cuda" in state["random"] and torch.cuda.is_initialized():
+        if "cuda" in state["random"] and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["random"]["cuda"])
 
 

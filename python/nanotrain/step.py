@@ -32,7 +32,7 @@ def backward(
     losses = []
     for ids_bt, targets_bt in batches:
         loss = forward(ids_bt, targets_bt)
-        (loss * (state.scaler.scale / len(batches))).backward()
+        (loss * (state.scaler.scale / len(batches))).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach())
     parameters = list(state.model.parameters())
     distributed.average_gradients(parameters)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from nanobpe import Packer, Shards
 from torch import Tensor
 
+from nanobpe import Packer, Shards
 from nanotrain import files
 from nanotrain.distributed import World
 from nanotrain.errors import RunError
@@ -47,30 +47,33 @@ class Loader:
         row_tokens: int,
         batch_rows: int,
         micro_rows: int,
-        packing: str,
+        packing: Literal["best_fit", "greedy", "contiguous", "random"],
         seed: int,
         device: torch.device,
         world: World,
     ) -> None:
-        self._make = lambda epochs=None: Packer(
-            shards,
-            row_tokens + 1,
-            mode=packing,  # type: ignore[arg-type]
-            seed=seed,
-            epochs=epochs,
-        )
+        self._shards, self._row_tokens = shards, row_tokens
+        self._packing, self._seed = packing, seed
         self._packer = self._make()
         self._batch_rows, self._micro_rows = batch_rows, micro_rows
         self._device, self._world = device, world
-        self._shards = shards
         self._recent: list[npt.NDArray[Any]] = []
+
+    def _make(self, *, epochs: int | None = None) -> Packer:
+        return Packer(
+            self._shards,
+            self._row_tokens + 1,
+            mode=self._packing,
+            seed=self._seed,
+            epochs=epochs,
+        )
 
     def next_batch(self) -> list[tuple[Tensor, Tensor]]:
         """This process's micro-batches of the next global batch: ids and targets, (rows, T)."""
         packed = self._packer.next_batch(self._batch_rows)
         self._recent.append(packed)
         rows = torch.from_numpy(packed.astype("int64"))
-        mine = rows.split(self._micro_rows)[self._world.rank :: self._world.size]
+        mine = torch.split(rows, self._micro_rows)[self._world.rank :: self._world.size]
         return [self._put(part) for part in mine]
 
     def _put(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from nanobpe import Shards
 from torch import Tensor
 
+from nanobpe import Shards
 from nanotrain import distributed
 from nanotrain.data.loader import eval_batches
 from nanotrain.distributed import World

@@ -65,4 +65,4 @@ def _rms(tensors: list[Tensor]) -> float:
     if not count:
         return 0.0
     norms = torch.stack(torch._foreach_norm(tensors))
-    return float(torch.linalg.vector_norm(norms.float())) / count**0.5
+    return float(torch.linalg.vector_norm(norms.float()).item() / count**0.5)

@@ -39,7 +39,7 @@ def _finite(row: Row) -> Row:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file; a line that is no object, such as one torn by a power cut, is left out."""
+    """The rows of a file without lines that are no objects, such as one torn by a power cut."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -61,6 +61,4 @@ def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:
 
 def is_score(row: Row) -> bool:
     """Whether a row is an evaluation that checkpoints are judged by."""
-    return (
-        row.get("kind") == "eval" and row.get("split") != "train" and row.get("bpb") is not None
-    )
+    return row.get("kind") == "eval" and row.get("split") != "train" and row.get("bpb") is not None

@@ -79,7 +79,8 @@ $plots
 
 <h2>Evaluations</h2>
 <table>
-<thead><tr><th>step</th><th>split</th><th>bpb</th><th>loss</th><th>batch loss</th><th>tokens</th></tr></thead>
+<thead><tr><th>step</th><th>split</th><th>bpb</th><th>loss</th><th>batch loss</th>
+<th>tokens</th></tr></thead>
 <tbody>
 $evaluations
 </tbody>
@@ -94,7 +95,8 @@ $events
 </ul>
 
 <h2>Configuration and machine</h2>
-<details><summary>config.toml: every value and where it came from</summary><pre>$config</pre></details>
+<details><summary>config.toml: every value and where it came from</summary>
+<pre>$config</pre></details>
 <details><summary>versions, machine, data and kernels</summary><dl>$facts</dl></details>
 </main>
 </body>

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nanotrain.observe.log import scaled
 from nanotrain.observe.metrics import Row, is_score
@@ -61,7 +61,7 @@ def draw_all(rows: Sequence[Row]) -> dict[str, dict[str, bytes]]:
         "throughput": lambda axes, by: _throughput(axes, by, steps),
     }
     pictures: dict[str, dict[str, bytes]] = {}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(cast("Any", _STYLE)):
         for name, draw in plots.items():
             for label, by in AXES.items():
                 figure = Figure(figsize=(6.4, 3.4), layout="constrained")
@@ -93,7 +93,7 @@ def _evals(rows: Sequence[Row], places: dict[int, Row]) -> list[Row]:
 
 
 def _points(rows: Sequence[Row], by: str, key: str) -> Points:
-    """x and y of the rows that have both, averaged in groups if there are many."""
+    """X and y of the rows that have both, averaged in groups if there are many."""
     pairs = [(row[by], row[key]) for row in rows if row.get(key) is not None]
     size = -(-len(pairs) // _MOST_POINTS) or 1
     groups = [pairs[i : i + size] for i in range(0, len(pairs), size)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,10 @@ def open_trackers(names: Sequence[str], folder: Path, config: dict[str, Any]) ->
     Raises:
         RunError: If a tracker's package is not installed.
     """
-    kinds = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+    kinds: dict[str, Callable[[Path, dict[str, Any]], Tracker]] = {
+        "tensorboard": TensorBoard,
+        "wandb": WeightsAndBiases,
+    }
     try:
         return [kinds[name](folder, config) for name in names]
     except ModuleNotFoundError as error:
@@ -54,7 +58,7 @@ class TensorBoard:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, row: dict[str, Any]) -> None:
         """Takes a row of any kind."""
@@ -70,8 +74,8 @@ class WeightsAndBiases:
     """A W&B run named after the folder; offline if WANDB_MODE says so."""
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        import wandb
-
+        # By name: the package is optional, and type checks must pass without it.
+        wandb = importlib.import_module("wandb")
         self._run: Any = wandb.init(
             project="nanotrain", name=folder.name, dir=str(folder), config=config, resume="allow"
         )
