@@ -101,11 +101,9 @@ def test_hugging_face_trained_loads(regex, tmp_path):
 
 def test_tiktoken_and_gpt2_files(tmp_path):
     tok = small()
+    specials = tok.special_tokens
     tok.to_tiktoken(tmp_path / "v.tiktoken")
-    same(
-        T.from_tiktoken(tmp_path / "v.tiktoken", pattern="gpt2", special_tokens=tok.special_tokens),
-        tok,
-    )
+    same(T.from_tiktoken(tmp_path / "v.tiktoken", pattern="gpt2", special_tokens=specials), tok)
     tok.to_gpt2(tmp_path)
     assert (tmp_path / "merges.txt").read_text().startswith("#version: 0.2\n")
     files = tmp_path / "vocab.json", tmp_path / "merges.txt"

@@ -30,6 +30,8 @@ mod pool;
 pub mod spans;
 pub mod special;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 use cache::Cache;

@@ -1,5 +1,6 @@
 //! Which two adjacent ids merge, and how early: a flat table that a merge loop asks twice per merge.
 
+use super::whole::fold;
 use crate::vocab::{Merge, Vocab};
 
 /// The rank of a pair that does not merge.
@@ -45,9 +46,7 @@ impl PairRanks {
     fn slot(&self, left: u32, right: u32) -> usize {
         let key = joined(left, right);
         let mask = self.slots.len() - 1;
-        // Fibonacci hashing: the high half of the product depends on every bit of the key.
-        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
-        let mut at = (product >> 64) as usize & mask;
+        let mut at = fold(key, 0x9e37_79b9_7f4a_7c15) as usize & mask;
         while self.slots[at].1 != NO_RANK && self.slots[at].0 != key {
             at = (at + 1) & mask;
         }

@@ -1,0 +1,133 @@
+//! The merge loops against the definition, and every way of encoding against the plain one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+
+use super::special::{Piece, Rule};
+use super::stream::Stream;
+use super::*;
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+/// Merges over few letters, so that pairs overlap and tokens nest.
+fn vocab() -> Vocab {
+    let byte = u32::from;
+    let mut merges = vec![(byte(b'a'), byte(b'a')), (byte(b'a'), byte(b'b')), (byte(b'b'), byte(b'c'))];
+    merges.extend([(256, 256), (257, 257), (256, byte(b'b')), (258, 257), (byte(b' '), byte(b'a'))]);
+    merges.extend([(259, byte(b'a')), (260, byte(b'c')), (260, 260), (259, 259)]);
+    Vocab::trained(&merges, &["<|a|>".into(), "<|a|><|b|>".into(), "<|b|>".into()]).unwrap()
+}
+
+/// Lowest rank first, the leftmost of equals, one merge at a time.
+fn by_definition(vocab: &Vocab, bytes: &[u8]) -> Vec<u32> {
+    let mut ids: Vec<u32> = bytes.iter().map(|&b| vocab.id(&[b]).unwrap()).collect();
+    loop {
+        let rank = |pair: &[u32]| vocab.merges().iter().position(|m| [m.left, m.right] == pair);
+        let ranked = ids.windows(2).enumerate().filter_map(|(i, pair)| Some((rank(pair)?, i)));
+        let Some((rank, i)) = ranked.min() else { return ids };
+        ids.splice(i..i + 2, [vocab.merges()[rank].id]);
+    }
+}
+
+fn encoder(pattern: &str) -> Encoder {
+    Encoder::new(&vocab(), &Pattern::new(pattern).unwrap())
+}
+
+fn encode(encoder: &Encoder, text: &[u8]) -> Vec<u32> {
+    let mut ids = Vec::new();
+    encoder.encode_into(text, &mut ids).unwrap();
+    ids
+}
+
+proptest! {
+    #[test]
+    fn merging_follows_the_definition(text in "[abc ]{0,300}") {
+        // The whole text is one pretoken, shorter and longer than the border between the two ways.
+        let encoder = encoder("(?s).+");
+        prop_assert_eq!(encode(&encoder, text.as_bytes()), by_definition(&vocab(), text.as_bytes()));
+    }
+
+    #[test]
+    fn cache_sizes_agree(words in prop::collection::vec("[abc]{1,40}", 0..200)) {
+        let text = words.join(" ");
+        let encoder = encoder("nano");
+        let want = encode(&encoder, text.as_bytes());
+        for mib in [0, 1, 2] {
+            encoder.set_cache_mib(mib);
+            prop_assert_eq!(&encode(&encoder, text.as_bytes()), &want);
+        }
+    }
+
+    #[test]
+    fn any_bytes_come_back(text in prop::collection::vec(any::<u8>(), 0..200)) {
+        for pattern in ["gpt2", "nano", "o200k"] {
+            let mut bytes = Vec::new();
+            decode::decode_into(&vocab(), &encode(&encoder(pattern), &text), &mut bytes).unwrap();
+            prop_assert_eq!(&bytes, &text);
+        }
+    }
+
+    #[test]
+    fn chunks_and_threads_change_nothing(
+        text in "([abc]{1,9}[ .\n]|<\\|a\\|>|<\\|b\\|>|<\\|){0,60}",
+        times in 1..200usize,
+        chunk in 1..5000usize,
+    ) {
+        let text = text.repeat(times);
+        let encoder = Arc::new(encoder("nano"));
+        let rule = Arc::new(Rule::new(&vocab(), None, None).unwrap());
+        let mut want = Vec::new();
+        encoder.encode_with(text.as_bytes(), &rule, &mut want, &GO_ON).unwrap();
+        for threads in [1, 3] {
+            let batch = encoder.encode_batch(&[text.as_bytes(); 2], &rule, threads, &GO_ON).unwrap();
+            prop_assert_eq!(&batch.lens, &[want.len(); 2]);
+            prop_assert_eq!(batch.ids().collect::<Vec<_>>(), want.repeat(2));
+        }
+        let mut stream = Stream::new(encoder.clone(), rule);
+        let mut got = Vec::new();
+        for part in text.as_bytes().chunks(chunk) {
+            stream.push(part, &mut got, &GO_ON).unwrap();
+        }
+        stream.finish(&mut got, &GO_ON).unwrap();
+        prop_assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn long_runs_cost_no_more_than_others() {
+    for text in [&b"a".repeat(1 << 20), &b"ab".repeat(1 << 19), &[&[b' '; 1 << 20][..], b"a"].concat()] {
+        let mut bytes = Vec::new();
+        decode::decode_into(&vocab(), &encode(&encoder("nano"), text), &mut bytes).unwrap();
+        assert_eq!(&bytes, text);
+    }
+}
+
+#[test]
+fn pieces_are_leftmost_longest_and_tile_the_text() {
+    let rule = Rule::new(&vocab(), None, None).unwrap();
+    let text = b"x<|a|><|b|><|a|>y";
+    let pieces: Vec<_> = rule.pieces(text).collect();
+    let want = [
+        Piece::Text(b"x"),
+        Piece::Special(269, b"<|a|><|b|>"),
+        Piece::Special(268, b"<|a|>"),
+        Piece::Text(b"y"),
+    ];
+    assert_eq!(pieces, want);
+    let refusing = Rule::new(&vocab(), Some(&[]), None).unwrap();
+    assert!(refusing.check(text).unwrap_err().to_string().contains("<|a|>"));
+    assert!(refusing.check(b"<|c|>").is_ok());
+}
+
+#[test]
+fn a_set_flag_stops_the_work() {
+    let encoder = encoder("nano");
+    let stop = AtomicBool::new(true);
+    let text = b"abcabc ".repeat(100_000);
+    let result = encoder.encode_until(&text, &mut Vec::new(), &stop);
+    assert!(matches!(result, Err(Error::Interrupted)));
+    // What was cut short must not be remembered.
+    assert_eq!(encode(&encoder, b"abcabc"), by_definition(&vocab(), b"abcabc"));
+}
