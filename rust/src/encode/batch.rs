@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::special::{Piece, Rule};
 use super::Encoder;
+use super::special::{Piece, Rule};
 use crate::error::{Error, Result};
 
 /// Bytes of text that a worker takes at a time: a fraction of a millisecond, and far more than a hand-over costs.
@@ -33,6 +33,9 @@ impl Batch {
         self.parts.iter().flatten().copied()
     }
 }
+
+/// A group's place, its ids, and how many each of its units has.
+type Done = (usize, Vec<u32>, Vec<usize>);
 
 struct Unit<'a> {
     text: usize,
@@ -84,11 +87,13 @@ impl Encoder {
         let groups = groups(&units);
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
-        let work = || -> Result<Vec<(usize, Vec<u32>, Vec<usize>)>> {
+        let work = || -> Result<Vec<Done>> {
             let mut done = Vec::new();
             while !failed.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(group) = groups.get(index) else { break };
+                let Some(group) = groups.get(index) else {
+                    break;
+                };
                 let encoded = self.encode_group(&units[group.clone()], stop);
                 failed.fetch_or(encoded.is_err(), Ordering::Relaxed);
                 let (ids, lens) = encoded?;
@@ -101,7 +106,9 @@ impl Encoder {
             let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
             let mut results = vec![work()];
             results.extend(handles.into_iter().map(|handle| {
-                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             }));
             results
         });
@@ -110,7 +117,10 @@ impl Encoder {
             done.extend(result?);
         }
         done.sort_unstable_by_key(|(index, ..)| *index);
-        let mut batch = Batch { parts: Vec::with_capacity(done.len()), lens: vec![0; texts.len()] };
+        let mut batch = Batch {
+            parts: Vec::with_capacity(done.len()),
+            lens: vec![0; texts.len()],
+        };
         for (index, ids, lens) in done {
             for (unit, len) in units[groups[index].clone()].iter().zip(lens) {
                 batch.lens[unit.text] += len;
@@ -136,7 +146,11 @@ impl Encoder {
             }
             lens.push(ids.len() - before);
         }
-        if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok((ids, lens)) }
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok((ids, lens))
+        }
     }
 
     fn units<'a>(&self, texts: &[&'a [u8]], rule: &Rule) -> Result<Vec<Unit<'a>>> {
@@ -149,11 +163,19 @@ impl Encoder {
                     continue;
                 };
                 while rest.len() > 2 * GROUP_BYTES {
-                    let Some(cut) = self.cut_between(rest, GROUP_BYTES, 2 * GROUP_BYTES) else { break };
-                    units.push(Unit { text, piece: Piece::Text(&rest[..cut]) });
+                    let Some(cut) = self.cut_between(rest, GROUP_BYTES, 2 * GROUP_BYTES) else {
+                        break;
+                    };
+                    units.push(Unit {
+                        text,
+                        piece: Piece::Text(&rest[..cut]),
+                    });
                     rest = &rest[cut..];
                 }
-                units.push(Unit { text, piece: Piece::Text(rest) });
+                units.push(Unit {
+                    text,
+                    piece: Piece::Text(rest),
+                });
             }
         }
         Ok(units)

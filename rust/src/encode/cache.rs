@@ -29,10 +29,27 @@ impl Cache {
     /// A cache of at most `mib` MiB, half of it for each kind. Memory is touched as it fills.
     pub fn new(mib: usize) -> Self {
         let half = mib << 19;
-        let num_lines = if half == 0 { 0 } else { 1 << (half / LINE_BYTES).ilog2() };
-        let words = vec![0u128; if num_lines == 0 { 0 } else { (num_lines + 1) * LINE_WORDS }];
+        let num_lines = if half == 0 {
+            0
+        } else {
+            1 << (half / LINE_BYTES).ilog2()
+        };
+        let words = vec![
+            0u128;
+            if num_lines == 0 {
+                0
+            } else {
+                (num_lines + 1) * LINE_WORDS
+            }
+        ];
         let first = (words.as_ptr() as usize).wrapping_neg() % LINE_BYTES / size_of::<u128>();
-        Self { mib, words, first, num_lines, long: LongCache::new(half) }
+        Self {
+            mib,
+            words,
+            first,
+            num_lines,
+            long: LongCache::new(half),
+        }
     }
 
     /// The size that it was made with.
@@ -82,7 +99,9 @@ impl Cache {
     #[inline]
     fn line(&mut self, key: Key) -> &mut [u128; LINE_WORDS] {
         let at = self.first + (key.hash() as usize & (self.num_lines - 1)) * LINE_WORDS;
-        (&mut self.words[at..at + LINE_WORDS]).try_into().expect("a line has four words")
+        (&mut self.words[at..at + LINE_WORDS])
+            .try_into()
+            .expect("a line has four words")
     }
 
     /// Appends the ids of a longer pretoken if they are known.
@@ -115,8 +134,16 @@ struct LongCache {
 
 impl LongCache {
     fn new(size: usize) -> Self {
-        let num_slots = if size == 0 { 0 } else { 1 << (size / 128).ilog2() };
-        Self { slots: vec![Slot::default(); num_slots], bytes: Vec::new(), ids: Vec::new() }
+        let num_slots = if size == 0 {
+            0
+        } else {
+            1 << (size / 128).ilog2()
+        };
+        Self {
+            slots: vec![Slot::default(); num_slots],
+            bytes: Vec::new(),
+            ids: Vec::new(),
+        }
     }
 
     fn get(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {

@@ -23,5 +23,8 @@ pub fn decode_into(vocab: &Vocab, ids: &[u32], out: &mut Vec<u8>) -> Result<()> 
 
 /// The refusal of an id that the vocabulary does not have.
 pub fn unknown(vocab: &Vocab, id: impl Display) -> Error {
-    Error::value(format!("id {id} is not in the vocabulary of {} ids", vocab.len()))
+    Error::value(format!(
+        "id {id} is not in the vocabulary of {} ids",
+        vocab.len()
+    ))
 }

@@ -34,7 +34,8 @@ impl Scratch {
         self.ids.clear();
         self.ids.extend(bytes.iter().map(|&b| pairs.byte_id(b)));
         self.ranks.clear();
-        self.ranks.extend(bytes.windows(2).map(|w| pairs.byte_rank(w[0], w[1])));
+        self.ranks
+            .extend(bytes.windows(2).map(|w| pairs.byte_rank(w[0], w[1])));
         if bytes.len() <= SHORT {
             self.merge_array(pairs);
         } else {
@@ -47,7 +48,9 @@ impl Scratch {
         let (ids, ranks) = (&mut self.ids, &mut self.ranks);
         // Least rank and its place in two passes: each compiles to vector instructions, one combined does not.
         while let Some(&least) = ranks.iter().min().filter(|&&rank| rank != NO_RANK) {
-            let Some(i) = ranks.iter().position(|&rank| rank == least) else { break };
+            let Some(i) = ranks.iter().position(|&rank| rank == least) else {
+                break;
+            };
             ids[i] = pairs.result(least);
             ids.remove(i + 1);
             if i + 1 < ids.len() {
@@ -182,7 +185,9 @@ impl Buckets {
     /// Empties the lowest occupied bucket into `positions`.
     fn take_least(&mut self, positions: &mut Vec<u32>) -> Option<u32> {
         positions.clear();
-        let skipped = self.occupied[self.word..].iter().position(|&word| word != 0)?;
+        let skipped = self.occupied[self.word..]
+            .iter()
+            .position(|&word| word != 0)?;
         self.word += skipped;
         let bit = self.occupied[self.word].trailing_zeros();
         self.occupied[self.word] &= !(1 << bit);

@@ -113,14 +113,21 @@ impl Encoder {
         state.scratch.trim();
         self.pool.put(state);
         result?;
-        if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 
     fn state(&self) -> Box<State> {
         let mib = self.cache_mib();
         match self.pool.take() {
             Some(state) if state.cache.mib() == mib => state,
-            _ => Box::new(State { cache: Cache::new(mib), scratch: Scratch::default() }),
+            _ => Box::new(State {
+                cache: Cache::new(mib),
+                scratch: Scratch::default(),
+            }),
         }
     }
 

@@ -17,7 +17,9 @@ pub struct Pool<T: Send> {
 impl<T: Send> Pool<T> {
     /// An empty pool.
     pub fn new() -> Self {
-        Self { slots: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS] }
+        Self {
+            slots: [const { AtomicPtr::new(ptr::null_mut()) }; SLOTS],
+        }
     }
 
     /// A kept state, if any is idle.
@@ -38,7 +40,10 @@ impl<T: Send> Pool<T> {
         let state = Box::into_raw(state);
         for slot in &self.slots {
             let empty = ptr::null_mut();
-            if slot.compare_exchange(empty, state, Ordering::Release, Ordering::Relaxed).is_ok() {
+            if slot
+                .compare_exchange(empty, state, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+            {
                 return;
             }
         }

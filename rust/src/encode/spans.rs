@@ -46,7 +46,9 @@ impl Encoder {
                     let mut from = 0;
                     spans.extend(ids[first..].iter().map(|&id| {
                         let to = from + vocab.bytes(id).len();
-                        let (start, end) = map.as_ref().map_or((from, to), |map| (map[from].0, map[to - 1].1));
+                        let (start, end) = map
+                            .as_ref()
+                            .map_or((from, to), |map| (map[from].0, map[to - 1].1));
                         from = to;
                         (at + start, at + end)
                     }));
@@ -75,7 +77,11 @@ impl Encoder {
         let mut near = 64usize.saturating_add(8 * most.min(bytes.len()));
         loop {
             // Up to a cut the ids are those of the whole, so the rest need not be encoded.
-            let cut = if near < bytes.len() { self.pattern().cut(bytes, near) } else { None };
+            let cut = if near < bytes.len() {
+                self.pattern().cut(bytes, near)
+            } else {
+                None
+            };
             seen = cut.unwrap_or(bytes.len());
             (ids, spans) = self.encode_with_spans(vocab, &bytes[..seen], &rule, stop)?;
             if ids.len() > most || seen == bytes.len() {
@@ -122,7 +128,7 @@ fn normalized_bytes(text: &[u8]) -> Vec<Span> {
         for (i, c) in valid.char_indices().chain([(valid.len(), ' ')]) {
             if i > start && stands_apart(c) {
                 let normalized: String = valid[start..i].nfc().collect();
-                add(valid[start..i].as_bytes(), normalized.as_bytes());
+                add(&valid.as_bytes()[start..i], normalized.as_bytes());
                 start = i;
             }
         }

@@ -40,19 +40,25 @@ impl Rule {
         disallowed: Option<&[String]>,
     ) -> Result<Self> {
         let is_allowed = |text: &String| allowed.is_none_or(|listed| listed.contains(text));
-        let (allowed_texts, allowed_ids): (Vec<_>, Vec<_>) =
-            vocab.specials().iter().filter(|(text, _)| is_allowed(text)).cloned().unzip();
-        let disallowed_texts: Vec<String> = match disallowed {
-            Some(listed) => listed.to_vec(),
-            None => {
-                let all = vocab.specials().iter().map(|(text, _)| text);
-                all.filter(|text| !is_allowed(text)).cloned().collect()
-            }
+        let (allowed_texts, allowed_ids): (Vec<_>, Vec<_>) = vocab
+            .specials()
+            .iter()
+            .filter(|(text, _)| is_allowed(text))
+            .cloned()
+            .unzip();
+        let all_others = || {
+            let all = vocab.specials().iter().map(|(text, _)| text);
+            all.filter(|text| !is_allowed(text)).cloned().collect()
         };
+        let disallowed_texts: Vec<String> = disallowed.map_or_else(all_others, <[_]>::to_vec);
         if disallowed_texts.iter().any(String::is_empty) {
             return Err(Error::value("disallowed_special holds an empty string"));
         }
-        let longest = allowed_texts.iter().chain(&disallowed_texts).map(String::len).max();
+        let longest = allowed_texts
+            .iter()
+            .chain(&disallowed_texts)
+            .map(String::len)
+            .max();
         Ok(Self {
             allowed: finder(&allowed_texts)?,
             allowed_ids,
@@ -72,7 +78,11 @@ impl Rule {
     /// # Errors
     /// `Error::Value` that names the token.
     pub fn check(&self, text: &[u8]) -> Result<()> {
-        let Some(found) = self.disallowed.as_ref().and_then(|finder| finder.find(text)) else {
+        let Some(found) = self
+            .disallowed
+            .as_ref()
+            .and_then(|finder| finder.find(text))
+        else {
             return Ok(());
         };
         let special = &self.disallowed_texts[found.pattern()];
@@ -85,7 +95,11 @@ impl Rule {
     /// The first allowed special token: where it begins and ends, and its id.
     pub fn find(&self, text: &[u8]) -> Option<(usize, usize, u32)> {
         let found = self.allowed.as_ref()?.find(text)?;
-        Some((found.start(), found.end(), self.allowed_ids[found.pattern()]))
+        Some((
+            found.start(),
+            found.end(),
+            self.allowed_ids[found.pattern()],
+        ))
     }
 
     /// The text's parts in order; none is empty.
@@ -99,7 +113,11 @@ impl Rule {
             let cut = if start == 0 { end } else { start };
             let (here, after) = rest.split_at(cut);
             rest = after;
-            Some(if start == 0 { Piece::Special(id, here) } else { Piece::Text(here) })
+            Some(if start == 0 {
+                Piece::Special(id, here)
+            } else {
+                Piece::Text(here)
+            })
         })
     }
 }

@@ -3,11 +3,11 @@
 //! What has come is held back from the last place at which the pattern may be cut, and from anything that might be
 //! the beginning of a special token. A custom regex may look at the whole text, so all of it is held to the end.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::special::Rule;
 use super::Encoder;
+use super::special::Rule;
 use crate::error::Result;
 
 /// Text is taken in portions of about this size: below it, calls cost more than encoding.
@@ -27,7 +27,13 @@ pub struct Stream {
 impl Stream {
     /// A stream that has seen nothing.
     pub fn new(encoder: Arc<Encoder>, rule: Arc<Rule>) -> Self {
-        Self { encoder, rule, held: Vec::new(), checked: 0, enough: PORTION }
+        Self {
+            encoder,
+            rule,
+            held: Vec::new(),
+            checked: 0,
+            enough: PORTION,
+        }
     }
 
     /// Bytes held back.
@@ -47,7 +53,11 @@ impl Stream {
         self.check()?;
         let before = self.held.len();
         self.emit(false, out, stop)?;
-        self.enough = if self.held.len() < before { PORTION.max(2 * self.held.len()) } else { 2 * before };
+        self.enough = if self.held.len() < before {
+            PORTION.max(2 * self.held.len())
+        } else {
+            2 * before
+        };
         Ok(())
     }
 
@@ -75,14 +85,19 @@ impl Stream {
     }
 
     fn emit(&mut self, last: bool, out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
-        let certain = if last { self.held.len() } else { self.held.len() - self.overhang().min(self.held.len()) };
+        let certain = if last {
+            self.held.len()
+        } else {
+            self.held.len() - self.overhang().min(self.held.len())
+        };
         let mut at = 0;
         while let Some((start, end, id)) = self.rule.find(&self.held[at..]) {
             // A longer one may begin at the same place.
             if at + start >= certain {
                 break;
             }
-            self.encoder.encode_until(&self.held[at..at + start], out, stop)?;
+            self.encoder
+                .encode_until(&self.held[at..at + start], out, stop)?;
             out.push(id);
             at += end;
         }

@@ -14,19 +14,43 @@ static GO_ON: AtomicBool = AtomicBool::new(false);
 /// Merges over few letters, so that pairs overlap and tokens nest.
 fn vocab() -> Vocab {
     let byte = u32::from;
-    let mut merges = vec![(byte(b'a'), byte(b'a')), (byte(b'a'), byte(b'b')), (byte(b'b'), byte(b'c'))];
-    merges.extend([(256, 256), (257, 257), (256, byte(b'b')), (258, 257), (byte(b' '), byte(b'a'))]);
+    let mut merges = vec![
+        (byte(b'a'), byte(b'a')),
+        (byte(b'a'), byte(b'b')),
+        (byte(b'b'), byte(b'c')),
+    ];
+    merges.extend([
+        (256, 256),
+        (257, 257),
+        (256, byte(b'b')),
+        (258, 257),
+        (byte(b' '), byte(b'a')),
+    ]);
     merges.extend([(259, byte(b'a')), (260, byte(b'c')), (260, 260), (259, 259)]);
-    Vocab::trained(&merges, &["<|a|>".into(), "<|a|><|b|>".into(), "<|b|>".into()]).unwrap()
+    Vocab::trained(
+        &merges,
+        &["<|a|>".into(), "<|a|><|b|>".into(), "<|b|>".into()],
+    )
+    .unwrap()
 }
 
 /// Lowest rank first, the leftmost of equals, one merge at a time.
 fn by_definition(vocab: &Vocab, bytes: &[u8]) -> Vec<u32> {
     let mut ids: Vec<u32> = bytes.iter().map(|&b| vocab.id(&[b]).unwrap()).collect();
     loop {
-        let rank = |pair: &[u32]| vocab.merges().iter().position(|m| [m.left, m.right] == pair);
-        let ranked = ids.windows(2).enumerate().filter_map(|(i, pair)| Some((rank(pair)?, i)));
-        let Some((rank, i)) = ranked.min() else { return ids };
+        let rank = |pair: &[u32]| {
+            vocab
+                .merges()
+                .iter()
+                .position(|m| [m.left, m.right] == pair)
+        };
+        let ranked = ids
+            .windows(2)
+            .enumerate()
+            .filter_map(|(i, pair)| Some((rank(pair)?, i)));
+        let Some((rank, i)) = ranked.min() else {
+            return ids;
+        };
         ids.splice(i..i + 2, [vocab.merges()[rank].id]);
     }
 }
@@ -97,7 +121,11 @@ proptest! {
 
 #[test]
 fn long_runs_cost_no_more_than_others() {
-    for text in [&b"a".repeat(1 << 20), &b"ab".repeat(1 << 19), &[&[b' '; 1 << 20][..], b"a"].concat()] {
+    for text in [
+        &b"a".repeat(1 << 20),
+        &b"ab".repeat(1 << 19),
+        &[b" ".repeat(1 << 20), b"a".to_vec()].concat(),
+    ] {
         let mut bytes = Vec::new();
         decode::decode_into(&vocab(), &encode(&encoder("nano"), text), &mut bytes).unwrap();
         assert_eq!(&bytes, text);
@@ -117,7 +145,13 @@ fn pieces_are_leftmost_longest_and_tile_the_text() {
     ];
     assert_eq!(pieces, want);
     let refusing = Rule::new(&vocab(), Some(&[]), None).unwrap();
-    assert!(refusing.check(text).unwrap_err().to_string().contains("<|a|>"));
+    assert!(
+        refusing
+            .check(text)
+            .unwrap_err()
+            .to_string()
+            .contains("<|a|>")
+    );
     assert!(refusing.check(b"<|c|>").is_ok());
 }
 
@@ -129,5 +163,8 @@ fn a_set_flag_stops_the_work() {
     let result = encoder.encode_until(&text, &mut Vec::new(), &stop);
     assert!(matches!(result, Err(Error::Interrupted)));
     // What was cut short must not be remembered.
-    assert_eq!(encode(&encoder, b"abcabc"), by_definition(&vocab(), b"abcabc"));
+    assert_eq!(
+        encode(&encoder, b"abcabc"),
+        by_definition(&vocab(), b"abcabc")
+    );
 }

@@ -28,7 +28,10 @@ pub fn read(spelt: &str) -> Option<Vec<u8>> {
         }
         bytes
     });
-    spelt.chars().map(|c| BYTES.get(c as usize).copied().flatten()).collect()
+    spelt
+        .chars()
+        .map(|c| BYTES.get(c as usize).copied().flatten())
+        .collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io(path))?;
     let size = file.metadata().map_or(0, |m| m.len()).min(MAX_FILE_BYTES);
     content.reserve(size as usize + 1);
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(Error::io(path))?;
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut content)
+        .map_err(Error::io(path))?;
     if content.len() as u64 > MAX_FILE_BYTES {
         return Err(Error::format(format!(
             "{}: larger than {MAX_FILE_BYTES} bytes, no tokenizer has that size",
@@ -68,7 +70,10 @@ pub fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(Error::io(folder)(error)),
     };
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         fs::create_dir_all(parent).map_err(Error::io(parent))?;
     }
     let partial = beside(folder)?;
@@ -80,8 +85,12 @@ pub fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
             write_synced(&partial.join(name), content)?;
         }
         sync_folder(&partial);
-        if exists { exchange(&partial, folder) } else { fs::rename(&partial, folder) }
-            .map_err(Error::io(folder))
+        if exists {
+            exchange(&partial, folder)
+        } else {
+            fs::rename(&partial, folder)
+        }
+        .map_err(Error::io(folder))
     })();
     // After an exchange this is the older folder.
     let _ = fs::remove_dir_all(&partial);
@@ -92,7 +101,10 @@ pub fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
 
 fn beside(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
-        return Err(Error::value(format!("{} is no name for a file or folder", path.display())));
+        return Err(Error::value(format!(
+            "{} is no name for a file or folder",
+            path.display()
+        )));
     };
     Ok(path.with_file_name(format!(".{}.partial", name.to_string_lossy())))
 }
@@ -108,7 +120,11 @@ fn write_synced(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Makes a rename last; file systems that cannot are left to their own ways.
 fn sync_folder(folder: &Path) {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }

@@ -23,9 +23,12 @@ pub struct Loaded {
 }
 
 /// What meta.json says of a tokenizer; `training` is how it was made.
-pub fn meta(vocab: &Vocab, pattern: &Pattern, training: Option<Value>) -> Value {
-    let specials: Map<String, Value> =
-        vocab.specials().iter().map(|(text, id)| (text.clone(), json!(id))).collect();
+pub fn meta(vocab: &Vocab, pattern: &Pattern, training: Option<&Value>) -> Value {
+    let specials: Map<String, Value> = vocab
+        .specials()
+        .iter()
+        .map(|(text, id)| (text.clone(), json!(id)))
+        .collect();
     json!({
         "format_version": VERSION,
         "library_version": env!("CARGO_PKG_VERSION"),
@@ -44,7 +47,8 @@ pub fn meta(vocab: &Vocab, pattern: &Pattern, training: Option<Value>) -> Value 
 /// # Errors
 /// As [`files::write_folder`].
 pub fn save(vocab: &Vocab, pattern: &Pattern, meta: &Value, folder: &Path) -> Result<()> {
-    let meta = serde_json::to_string_pretty(meta).map_err(|error| Error::value(error.to_string()))?;
+    let meta =
+        serde_json::to_string_pretty(meta).map_err(|error| Error::value(error.to_string()))?;
     let files = [
         ("tokenizer.json", hf::content(vocab, pattern)?),
         ("vocab.tiktoken", tiktoken::content(vocab)),
@@ -65,11 +69,14 @@ pub fn load(folder: &Path) -> Result<Loaded> {
 
     let path = folder.join("tokenizer.json");
     let content = files::read(&path)?;
-    let vocab = hf::parse(&content).and_then(hf::read_vocab).map_err(in_file(&path))?;
+    let vocab = hf::parse(&content)
+        .and_then(hf::read_vocab)
+        .map_err(in_file(&path))?;
     let found = self::meta(&vocab, &pattern, None);
     for key in ["hash", "special_tokens", "vocab_size", "merges"] {
         if meta[key] != found[key] {
-            let message = format!("not the tokenizer that meta.json beside it describes: {key} differs");
+            let message =
+                format!("not the tokenizer that meta.json beside it describes: {key} differs");
             return Err(in_file(&path)(Error::value(message)));
         }
     }
@@ -77,19 +84,35 @@ pub fn load(folder: &Path) -> Result<Loaded> {
     let path = folder.join("vocab.tiktoken");
     let mut ranks = tiktoken::read(&path)?;
     ranks.sort_unstable_by_key(|(_, id)| *id);
-    if !vocab.tokens().eq(ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice()))) {
-        return Err(in_file(&path)(Error::value("not the vocabulary of tokenizer.json beside it")));
+    if !vocab
+        .tokens()
+        .eq(ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice())))
+    {
+        return Err(in_file(&path)(Error::value(
+            "not the vocabulary of tokenizer.json beside it",
+        )));
     }
-    Ok(Loaded { vocab, pattern, meta })
+    Ok(Loaded {
+        vocab,
+        pattern,
+        meta,
+    })
 }
 
 fn read_pattern(meta: &Value) -> Result<Pattern> {
     if meta["format_version"] != VERSION {
-        return Err(Error::value(format!("format version {}, want {VERSION}", meta["format_version"])));
+        return Err(Error::value(format!(
+            "format version {}, want {VERSION}",
+            meta["format_version"]
+        )));
     }
     let (name, regex) = (&meta["pattern"]["name"], &meta["pattern"]["regex"]);
-    let Some(regex) = regex.as_str() else { return Err(Error::value("names no pattern")) };
+    let Some(regex) = regex.as_str() else {
+        return Err(Error::value("names no pattern"));
+    };
     // A built-in pattern of another version of the library may differ: the regex counts.
-    let known = PATTERNS.iter().find(|(other, ours)| name == *other && regex == *ours);
+    let known = PATTERNS
+        .iter()
+        .find(|(other, ours)| name == *other && regex == *ours);
     Pattern::new(known.map_or(regex, |(name, _)| name))
 }

@@ -51,10 +51,16 @@ fn parse_merges(content: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         if line.is_empty() || number == 1 && line.starts_with(b"#version") {
             continue;
         }
-        let pair = std::str::from_utf8(line).ok().and_then(|line| line.split_once(' '));
-        let pair = pair.and_then(|(left, right)| byte_level::read(left).zip(byte_level::read(right)));
+        let pair = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once(' '));
+        let pair =
+            pair.and_then(|(left, right)| byte_level::read(left).zip(byte_level::read(right)));
         merges.push(pair.ok_or_else(|| {
-            Error::value(format!("line {number}: want two tokens with a space between: {}", shown(line)))
+            Error::value(format!(
+                "line {number}: want two tokens with a space between: {}",
+                shown(line)
+            ))
         })?);
     }
     Ok(merges)

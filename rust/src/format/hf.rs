@@ -1,5 +1,6 @@
 //! Hugging Face's tokenizer.json: byte-level BPE in and out. Other kinds are refused by name.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -36,7 +37,11 @@ const ENDS: &[&str] = &["<|eos|>", "<|endoftext|>", "<|end_of_text|>", "</s>"];
 /// # Errors
 /// `Error::Io`, or `Error::Format` with what is broken or not byte-level BPE.
 pub fn load(path: &Path) -> Result<(Vocab, Pattern)> {
-    let path = if path.is_dir() { &path.join("tokenizer.json") } else { path };
+    let path = if path.is_dir() {
+        &path.join("tokenizer.json")
+    } else {
+        path
+    };
     let content = files::read(path)?;
     let file = parse(&content).map_err(in_file(path))?;
     let pattern = read_pattern(&file).map_err(in_file(path))?;
@@ -50,20 +55,37 @@ pub(super) fn parse(content: &[u8]) -> Result<File> {
 
 /// The vocabulary of a tokenizer.json.
 pub(super) fn read_vocab(file: File) -> Result<Vocab> {
-    let Model { kind, dropout, continuing_subword_prefix, end_of_word_suffix, vocab, merges } = file.model;
+    let Model {
+        kind,
+        dropout,
+        continuing_subword_prefix,
+        end_of_word_suffix,
+        vocab,
+        merges,
+    } = file.model;
     if let Some(kind) = kind.filter(|kind| kind != "BPE") {
-        return Err(Error::value(format!("the model is {kind}; only byte-level BPE can be loaded")));
+        return Err(Error::value(format!(
+            "the model is {kind}; only byte-level BPE can be loaded"
+        )));
     }
     let (Some(VocabField::Entries(entries)), Some(merges)) = (vocab, merges) else {
         return Err(Error::value("the model lacks a vocabulary or merges"));
     };
     for (name, given) in [
         ("dropout", dropout.is_some_and(|share| share != 0.0)),
-        ("continuing_subword_prefix", continuing_subword_prefix.is_some_and(|s| !s.is_empty())),
-        ("end_of_word_suffix", end_of_word_suffix.is_some_and(|s| !s.is_empty())),
+        (
+            "continuing_subword_prefix",
+            continuing_subword_prefix.is_some_and(|s| !s.is_empty()),
+        ),
+        (
+            "end_of_word_suffix",
+            end_of_word_suffix.is_some_and(|s| !s.is_empty()),
+        ),
     ] {
         if given {
-            return Err(Error::value(format!("the model has a {name}, which byte-level BPE does not")));
+            return Err(Error::value(format!(
+                "the model has a {name}, which byte-level BPE does not"
+            )));
         }
     }
     let mut specials = FxHashMap::default();
@@ -78,18 +100,27 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
         specials.insert(added.content, added.id);
     }
     let mut tokens = entries.0;
-    if let Some((text, id)) =
-        tokens.iter().find(|(text, id)| specials.get(text).is_some_and(|special| special != id))
+    if let Some((text, id)) = tokens
+        .iter()
+        .find(|(text, id)| specials.get(text).is_some_and(|special| special != id))
     {
-        return Err(Error::value(format!("{text:?} has id {id} in the vocabulary, another as added token")));
+        return Err(Error::value(format!(
+            "{text:?} has id {id} in the vocabulary, another as added token"
+        )));
     }
     tokens.retain(|(text, _)| !specials.contains_key(text));
     let tokens = byte_level_tokens(&tokens)?;
     let read = |part: &str| {
-        byte_level::read(part)
-            .ok_or_else(|| Error::value(format!("merge of {}, which is no token", shown(part.as_bytes()))))
+        byte_level::read(part).ok_or_else(|| {
+            Error::value(format!(
+                "merge of {}, which is no token",
+                shown(part.as_bytes())
+            ))
+        })
     };
-    let merges = merges.iter().map(|pair| Ok((read(&pair.0)?, read(&pair.1)?)));
+    let merges = merges
+        .iter()
+        .map(|pair| Ok((read(&pair.0)?, read(&pair.1)?)));
     let merges = merges.collect::<Result<Vec<_>>>()?;
     let specials: Vec<_> = specials.into_iter().collect();
     vocab_of(&tokens, merges.into_iter(), &specials)
@@ -98,11 +129,15 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
 fn read_pattern(file: &File) -> Result<Pattern> {
     // The kind of model is the better thing to say about a file of another kind.
     if let Some(kind) = file.model.kind.as_deref().filter(|kind| *kind != "BPE") {
-        return Err(Error::value(format!("the model is {kind}; only byte-level BPE can be loaded")));
+        return Err(Error::value(format!(
+            "the model is {kind}; only byte-level BPE can be loaded"
+        )));
     }
     let refuse = |what: &Value| {
         let what = what["type"].as_str().unwrap_or("none");
-        Error::value(format!("pre-tokenizer or normalizer {what} is not one of byte-level BPE"))
+        Error::value(format!(
+            "pre-tokenizer or normalizer {what} is not one of byte-level BPE"
+        ))
     };
     let mut normalizes = false;
     for step in steps(&file.normalizer, "normalizers") {
@@ -113,12 +148,16 @@ fn read_pattern(file: &File) -> Result<Pattern> {
     }
     let mut regex = None;
     let steps = steps(&file.pre_tokenizer, "pretokenizers");
-    let Some((last, splits)) = steps.split_last() else { return Err(refuse(&Value::Null)) };
+    let Some((last, splits)) = steps.split_last() else {
+        return Err(refuse(&Value::Null));
+    };
     if last["type"] != "ByteLevel" {
         return Err(refuse(last));
     }
     if last["add_prefix_space"] != json!(false) {
-        return Err(Error::value("add_prefix_space puts a space before the text, which is not supported"));
+        return Err(Error::value(
+            "add_prefix_space puts a space before the text, which is not supported",
+        ));
     }
     if last["use_regex"] != json!(false) {
         regex = Some("gpt2".to_string());
@@ -126,17 +165,25 @@ fn read_pattern(file: &File) -> Result<Pattern> {
     for step in splits {
         let pattern = step["pattern"]["Regex"].as_str();
         let keeps = step["behavior"] == "Isolated" && step["invert"] != json!(true);
-        let (Some(pattern), true, "Split") = (pattern, keeps, step["type"].as_str().unwrap_or_default()) else {
+        let (Some(pattern), true, "Split") =
+            (pattern, keeps, step["type"].as_str().unwrap_or_default())
+        else {
             return Err(refuse(step));
         };
         if regex.replace(from_oniguruma(pattern)).is_some() {
-            return Err(Error::value("several pre-tokenizers split the text one after another, want one regex"));
+            return Err(Error::value(
+                "several pre-tokenizers split the text one after another, want one regex",
+            ));
         }
     }
-    let Some(regex) = regex else { return Err(Error::value("no pre-tokenizer splits the text")) };
+    let Some(regex) = regex else {
+        return Err(Error::value("no pre-tokenizer splits the text"));
+    };
     let pattern = Pattern::new(&regex)?;
     match (normalizes, pattern.normalizes()) {
-        (true, false) => Err(Error::value("the normalizer is NFC, known with the pattern of qwen2 alone")),
+        (true, false) => Err(Error::value(
+            "the normalizer is NFC, known with the pattern of qwen2 alone",
+        )),
         // In a group, a regex is not taken for the built-in pattern that normalises.
         (false, true) => Pattern::new(&format!("(?:{})", pattern.regex())),
         _ => Ok(pattern),
@@ -153,21 +200,24 @@ fn steps<'a>(value: &'a Value, list: &str) -> Vec<&'a Value> {
 
 /// The name of the built-in pattern that a regex of tokenizer.json is, else the regex in our dialect.
 fn from_oniguruma(regex: &str) -> String {
-    let known = PATTERNS.iter().find(|(name, ours)| regex == *ours || regex == plain(name, ours));
+    let known = PATTERNS
+        .iter()
+        .find(|(name, ours)| regex == *ours || regex == plain(name, ours));
     known.map_or_else(|| translate(regex, To::Ours), |(name, _)| (*name).into())
 }
 
 fn plain(name: &str, regex: &str) -> String {
     let found = PLAIN.iter().find(|(other, _)| *other == name);
-    found.map_or_else(|| translate(regex, To::Oniguruma), |(_, plain)| (*plain).into())
+    found.map_or_else(
+        || translate(regex, To::Oniguruma),
+        |(_, plain)| (*plain).into(),
+    )
 }
 
 /// The content of tokenizer.json. Special tokens are in the model's vocabulary too: readers number those that are
 /// not by their own count, which holes would shift.
 pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
-    let byte_level = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-    };
+    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let pre_tokenizer = if matches!(pattern.name(), Some("gpt2" | "r50k" | "p50k")) {
         byte_level(true)
     } else {
@@ -190,7 +240,11 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
             special: true,
         })
         .collect();
-    let normalizer = if pattern.normalizes() { json!({"type": "NFC"}) } else { Value::Null };
+    let normalizer = if pattern.normalizes() {
+        json!({"type": "NFC"})
+    } else {
+        Value::Null
+    };
     let mut head = Map::new();
     head.insert("version".into(), json!("1.0"));
     head.insert("truncation".into(), Value::Null);
@@ -201,24 +255,31 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     head.insert("post_processor".into(), Value::Null);
     head.insert("decoder".into(), byte_level(true));
     // The two long lists are written straight from the vocabulary, a line for each entry as diffs like it.
-    let head = serde_json::to_string_pretty(&head).map_err(unwritable)?;
+    let head = pretty(&head)?;
     let mut text = head.strip_suffix("\n}").unwrap_or(&head).to_string();
     text += ",\n  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n";
     text += "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n";
     text += "    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n";
-    text += &format!("    \"ignore_merges\": {},\n    \"vocab\": {{", has_unreachable(vocab));
+    let _ = write!(
+        text,
+        "    \"ignore_merges\": {},\n    \"vocab\": {{",
+        has_unreachable(vocab)
+    );
     let mut separator = "\n";
     for (spelt, id) in spelt_tokens(vocab) {
-        text += separator;
-        text += &format!("      {}: {id}", serde_json::to_string(&spelt).map_err(unwritable)?);
+        let _ = write!(text, "{separator}      {}: {id}", Value::String(spelt));
         separator = ",\n";
     }
     text += "\n    },\n    \"merges\": [";
     separator = "\n";
     for merge in vocab.merges() {
-        text += separator;
-        let pair = [merge.left, merge.right].map(|id| byte_level::spell(vocab.bytes(id)));
-        text += &format!("      {}", serde_json::to_string(&pair).map_err(unwritable)?);
+        let spelt = |id| Value::String(byte_level::spell(vocab.bytes(id)));
+        let _ = write!(
+            text,
+            "{separator}      [{},{}]",
+            spelt(merge.left),
+            spelt(merge.right)
+        );
         separator = ",\n";
     }
     text += "\n    ]\n  }\n}\n";
@@ -231,11 +292,13 @@ fn has_unreachable(vocab: &Vocab) -> bool {
     for merge in vocab.merges() {
         made[merge.id as usize] = true;
     }
-    vocab.tokens().any(|(id, bytes)| bytes.len() > 1 && !made[id as usize])
+    vocab
+        .tokens()
+        .any(|(id, bytes)| bytes.len() > 1 && !made[id as usize])
 }
 
-fn unwritable(error: serde_json::Error) -> Error {
-    Error::value(error.to_string())
+fn pretty(map: &Map<String, Value>) -> Result<String> {
+    serde_json::to_string_pretty(map).map_err(|error| Error::value(error.to_string()))
 }
 
 /// Writes tokenizer.json and what transformers reads beside it.
@@ -244,25 +307,34 @@ fn unwritable(error: serde_json::Error) -> Error {
 /// `Error::Io`.
 pub fn save(vocab: &Vocab, pattern: &Pattern, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let texts: Vec<&str> = vocab.specials().iter().map(|(text, _)| text.as_str()).collect();
+    let texts: Vec<&str> = vocab
+        .specials()
+        .iter()
+        .map(|(text, _)| text.as_str())
+        .collect();
     let named = |names: &[&'static str]| names.iter().copied().find(|name| texts.contains(name));
     let (begin, end) = (named(BEGINS), named(ENDS));
     let mut special = Map::new();
     for (key, name) in [("bos_token", begin), ("eos_token", end)] {
         special.extend(name.map(|name| (key.to_string(), json!(name))));
     }
-    let others: Vec<_> =
-        texts.iter().filter(|text| Some(**text) != begin && Some(**text) != end).collect();
+    let others: Vec<_> = texts
+        .iter()
+        .filter(|text| Some(**text) != begin && Some(**text) != end)
+        .collect();
     if !others.is_empty() {
         special.insert("additional_special_tokens".into(), json!(others));
     }
     let mut config = special.clone();
     config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
     config.insert("clean_up_tokenization_spaces".into(), json!(false));
-    let pretty = |map: &Map<String, Value>| {
-        serde_json::to_string_pretty(map).map(|text| text + "\n").map_err(unwritable)
-    };
     files::write(&folder.join("tokenizer.json"), &content(vocab, pattern)?)?;
-    files::write(&folder.join("tokenizer_config.json"), pretty(&config)?.as_bytes())?;
-    files::write(&folder.join("special_tokens_map.json"), pretty(&special)?.as_bytes())
+    files::write(
+        &folder.join("tokenizer_config.json"),
+        (pretty(&config)? + "\n").as_bytes(),
+    )?;
+    files::write(
+        &folder.join("special_tokens_map.json"),
+        (pretty(&special)? + "\n").as_bytes(),
+    )
 }

@@ -23,6 +23,7 @@ pub struct File {
 
 /// A token that is found before the text is split.
 #[derive(Clone, Deserialize, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the file's own fields")]
 pub struct AddedToken {
     pub id: u32,
     pub content: String,
@@ -64,7 +65,7 @@ pub enum VocabField {
 /// Tokens and ids in the file's order, repeated ones kept for the refusal.
 pub struct Entries(pub Vec<(String, u32)>);
 
-/// A merge, written "a b" or ["a", "b"].
+/// A merge, written as "a b" or as a list of the two.
 pub struct Pair(pub String, pub String);
 
 impl<'de> Deserialize<'de> for VocabField {
@@ -120,7 +121,9 @@ impl<'de> Deserialize<'de> for Pair {
                 f.write_str("a merge of two tokens")
             }
             fn visit_str<E: serde::de::Error>(self, pair: &str) -> Result<Pair, E> {
-                let two = pair.split_once(' ').filter(|(_, right)| !right.contains(' '));
+                let two = pair
+                    .split_once(' ')
+                    .filter(|(_, right)| !right.contains(' '));
                 let (left, right) =
                     two.ok_or_else(|| E::custom(format!("{pair:?} is no merge of two tokens")))?;
                 Ok(Pair(left.into(), right.into()))

@@ -1,4 +1,4 @@
-//! Tokenizers in files: OpenAI's `.tiktoken`, Hugging Face's `tokenizer.json`, GPT-2's pair of files, and our folder.
+//! Tokenizers in files: tiktoken's `.tiktoken`, Hugging Face's `tokenizer.json`, GPT-2's pair of files, and our folder.
 //!
 //! Everything read is taken as hostile: sizes are bounded, nothing recurses deeply, and what does not hold together is
 //! refused with the file's name and the place. Everything written appears under its final name only when complete.
@@ -29,10 +29,16 @@ pub fn vocab_of<K: AsRef<[u8]>>(
     merges: impl Iterator<Item = (K, K)>,
     specials: &[(String, u32)],
 ) -> Result<Vocab> {
-    check_ids(tokens.len() + specials.len(), tokens.iter().map(|(_, id)| *id))?;
+    check_ids(
+        tokens.len() + specials.len(),
+        tokens.iter().map(|(_, id)| *id),
+    )?;
     let ids: FxHashMap<&[u8], u32> = tokens.iter().map(|(k, id)| (k.as_ref(), *id)).collect();
-    let mut made: FxHashSet<u32> =
-        tokens.iter().filter(|(bytes, _)| bytes.as_ref().len() == 1).map(|(_, id)| *id).collect();
+    let mut made: FxHashSet<u32> = tokens
+        .iter()
+        .filter(|(bytes, _)| bytes.as_ref().len() == 1)
+        .map(|(_, id)| *id)
+        .collect();
     let mut seen = FxHashSet::default();
     let mut listed = Vec::new();
     let mut joined = Vec::new();
@@ -42,13 +48,22 @@ pub fn vocab_of<K: AsRef<[u8]>>(
         joined.extend_from_slice(right.as_ref());
         let id = |bytes: &[u8]| {
             ids.get(bytes).copied().ok_or_else(|| {
-                Error::value(format!("merge {number} names {}, which is no token", shown(bytes)))
+                Error::value(format!(
+                    "merge {number} names {}, which is no token",
+                    shown(bytes)
+                ))
             })
         };
-        let merge = Merge { left: id(left.as_ref())?, right: id(right.as_ref())?, id: id(&joined)? };
+        let merge = Merge {
+            left: id(left.as_ref())?,
+            right: id(right.as_ref())?,
+            id: id(&joined)?,
+        };
         if !seen.insert((merge.left, merge.right)) {
             let (left, right) = (shown(left.as_ref()), shown(right.as_ref()));
-            return Err(Error::value(format!("merge {number}, {left} {right}, is listed twice")));
+            return Err(Error::value(format!(
+                "merge {number}, {left} {right}, is listed twice"
+            )));
         }
         if made.contains(&merge.left) && made.contains(&merge.right) {
             made.insert(merge.id);
@@ -58,7 +73,12 @@ pub fn vocab_of<K: AsRef<[u8]>>(
     // Some files list every split of a token, later parts among them; one split must come in order.
     if let Some(at) = listed.iter().position(|merge| !made.contains(&merge.id)) {
         let Merge { left, right, .. } = listed[at];
-        let bytes = |id| tokens.iter().find(|(_, other)| *other == id).map_or(&[][..], |(k, _)| k.as_ref());
+        let bytes = |id| {
+            tokens
+                .iter()
+                .find(|(_, other)| *other == id)
+                .map_or(&[][..], |(k, _)| k.as_ref())
+        };
         return Err(Error::value(format!(
             "merge {}, {} {}, comes before the merges that make its parts",
             at + 1,
@@ -66,7 +86,11 @@ pub fn vocab_of<K: AsRef<[u8]>>(
             shown(bytes(right)),
         )));
     }
-    Vocab::new(tokens.iter().map(|(k, id)| (*id, k.as_ref())), listed, specials)
+    Vocab::new(
+        tokens.iter().map(|(k, id)| (*id, k.as_ref())),
+        listed,
+        specials,
+    )
 }
 
 /// Refuses ids so far beyond the number of tokens that only a broken file has them: tables are as long as the
@@ -77,9 +101,9 @@ pub fn vocab_of<K: AsRef<[u8]>>(
 pub fn check_ids(num_tokens: usize, ids: impl Iterator<Item = u32>) -> Result<()> {
     let most = (1 << 20) + 16 * num_tokens;
     match ids.max() {
-        Some(id) if id as usize > most => {
-            Err(Error::value(format!("id {id} lies far beyond the {num_tokens} tokens; at most {most}")))
-        }
+        Some(id) if id as usize > most => Err(Error::value(format!(
+            "id {id} lies far beyond the {num_tokens} tokens; at most {most}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -92,7 +116,9 @@ pub fn named_specials<K: AsRef<[u8]>>(
     let mut free = tokens.iter().map(|(_, id)| id + 1).max().unwrap_or(0);
     let mut specials = Vec::with_capacity(names.len());
     for name in names {
-        let at = tokens.iter().position(|(bytes, _)| bytes.as_ref() == name.as_bytes());
+        let at = tokens
+            .iter()
+            .position(|(bytes, _)| bytes.as_ref() == name.as_bytes());
         let id = at.map_or_else(
             || {
                 free += 1;

@@ -32,7 +32,11 @@ pub fn translate(regex: &str, to: To) -> String {
         match c {
             '(' => {
                 groups.push(begins);
-                let (from, into) = if to == To::Oniguruma { ('s', "m") } else { ('m', "s") };
+                let (from, into) = if to == To::Oniguruma {
+                    ('s', "m")
+                } else {
+                    ('m', "s")
+                };
                 out += &item.replace(from, into);
             }
             ')' => {
@@ -41,7 +45,11 @@ pub fn translate(regex: &str, to: To) -> String {
             }
             '{' if len > 1 && rest.starts_with('+') => {
                 rest = &rest[1..];
-                let (open, close) = if to == To::Oniguruma { ("(?>", ")") } else { ("(?:", ")+") };
+                let (open, close) = if to == To::Oniguruma {
+                    ("(?>", ")")
+                } else {
+                    ("(?:", ")+")
+                };
                 out.insert_str(atom, open);
                 out += item;
                 out += close;
@@ -68,7 +76,9 @@ pub fn translate(regex: &str, to: To) -> String {
 
 /// Bytes of `\n`, `\p{L}`, `\x{2028}`.
 fn escape_len(rest: &str) -> usize {
-    let Some(c) = rest[1..].chars().next() else { return 1 };
+    let Some(c) = rest[1..].chars().next() else {
+        return 1;
+    };
     let len = 1 + c.len_utf8();
     if matches!(c, 'p' | 'P' | 'x' | 'u') && rest[len..].starts_with('{') {
         return rest.find('}').map_or(len, |end| end + 1);
@@ -99,9 +109,17 @@ fn class_len(rest: &str) -> usize {
 
 /// Bytes of `?i:` or `?s` and the like behind a parenthesis; 0 for other groups.
 fn flags_len(rest: &str) -> usize {
-    let Some(flags) = rest.strip_prefix('?') else { return 0 };
-    let len = flags.find(|c: char| !c.is_ascii_alphabetic() && c != '-').unwrap_or(flags.len());
-    if len > 0 && flags[len..].starts_with([':', ')']) { 1 + len } else { 0 }
+    let Some(flags) = rest.strip_prefix('?') else {
+        return 0;
+    };
+    let len = flags
+        .find(|c: char| !c.is_ascii_alphabetic() && c != '-')
+        .unwrap_or(flags.len());
+    if len > 0 && flags[len..].starts_with([':', ')']) {
+        1 + len
+    } else {
+        0
+    }
 }
 
 /// Bytes of `{2}`, `{1,3}`; None if the brace is a plain character.
@@ -120,8 +138,16 @@ mod tests {
     fn dialects() {
         let cases = [
             (r"\p{N}{1,3}+|x", r"(?>\p{N}{1,3})|x", r"(?:\p{N}{1,3})+|x"),
-            (r"(ab|[{2}+]){2}+", r"(?>(ab|[{2}+]){2})", r"(?:(ab|[{2}+]){2})+"),
-            (r"\s++$|^x|[$^]\$", r"\s++\z|\Ax|[$^]\$", r"\s++(?m:$)|(?m:^)x|[$^]\$"),
+            (
+                r"(ab|[{2}+]){2}+",
+                r"(?>(ab|[{2}+]){2})",
+                r"(?:(ab|[{2}+]){2})+",
+            ),
+            (
+                r"\s++$|^x|[$^]\$",
+                r"\s++\z|\Ax|[$^]\$",
+                r"\s++(?m:$)|(?m:^)x|[$^]\$",
+            ),
             (r"(?s).{1,5}", r"(?m).{1,5}", r"(?s).{1,5}"),
             (r"(?i:'s)?+(?!\S)", r"(?i:'s)?+(?!\S)", r"(?i:'s)?+(?!\S)"),
             (r"a{|b{x}+", r"a{|b{x}+", r"a{|b{x}+"),

@@ -30,13 +30,20 @@ fn parse(content: &[u8]) -> Result<Vec<(Vec<u8>, u32)>> {
         let (Some(token), Some(rank), None) = (fields.next(), fields.next(), fields.next()) else {
             return Err(broken("want a token in base64, a space and its rank"));
         };
-        let token = STANDARD.decode(token).map_err(|_| broken("the token is not base64"))?;
+        let token = STANDARD
+            .decode(token)
+            .map_err(|_| broken("the token is not base64"))?;
         if token.is_empty() {
             return Err(broken("the token is empty"));
         }
-        let rank = std::str::from_utf8(rank).ok().filter(|rank| rank.bytes().all(|b| b.is_ascii_digit()));
+        let rank = std::str::from_utf8(rank)
+            .ok()
+            .filter(|rank| rank.bytes().all(|b| b.is_ascii_digit()));
         let rank = rank.and_then(|rank| rank.parse().ok());
-        ranks.push((token, rank.ok_or_else(|| broken("the rank is not a number below 2**32"))?));
+        ranks.push((
+            token,
+            rank.ok_or_else(|| broken("the rank is not a number below 2**32"))?,
+        ));
     }
     check_ids(ranks.len(), ranks.iter().map(|(_, rank)| *rank))?;
     Ok(ranks)
@@ -66,7 +73,10 @@ pub fn content(vocab: &Vocab) -> Vec<u8> {
 /// `Error::Io`, or `Error::Value` if the ids do not order the merges as this vocabulary does.
 pub fn save(vocab: &Vocab, path: &Path) -> Result<()> {
     let in_order = vocab.merges().is_sorted_by_key(|merge| merge.id);
-    let ranks: Vec<_> = vocab.tokens().map(|(id, bytes)| (bytes.to_vec(), id)).collect();
+    let ranks: Vec<_> = vocab
+        .tokens()
+        .map(|(id, bytes)| (bytes.to_vec(), id))
+        .collect();
     let mut listed = vocab.merges().to_vec();
     let order = |merge: &crate::vocab::Merge| (merge.left, merge.right, merge.id);
     listed.sort_unstable_by_key(order);

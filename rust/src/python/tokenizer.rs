@@ -1,5 +1,8 @@
 //! `_core.Tokenizer`: the typed face is `nanobpe.Tokenizer`.
 
+// PyO3 hands arguments over by value; positions in memory fit numpy's signed integers.
+#![allow(clippy::needless_pass_by_value, clippy::cast_possible_wrap)]
+
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -62,7 +65,9 @@ impl Text {
             // Surrogates: pairs are joined, a lone one becomes U+FFFD.
             let utf16 = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
             let joined = utf16.call_method1("decode", ("utf-16-le", "replace"))?;
-            return Ok(Self::Str(PyBackedStr::try_from(joined.cast_into::<PyString>()?)?));
+            return Ok(Self::Str(PyBackedStr::try_from(
+                joined.cast_into::<PyString>()?,
+            )?));
         }
         match text.extract() {
             Ok(bytes) => Ok(Self::Bytes(bytes)),
@@ -111,7 +116,10 @@ fn id_of(value: &Bound<'_, PyAny>) -> PyResult<u32> {
 }
 
 fn specials_of(specials: &Bound<'_, PyDict>) -> PyResult<Vec<(String, u32)>> {
-    specials.iter().map(|(text, id)| Ok((text.extract()?, id_of(&id)?))).collect()
+    specials
+        .iter()
+        .map(|(text, id)| Ok((text.extract()?, id_of(&id)?)))
+        .collect()
 }
 
 #[pymethods]
@@ -123,7 +131,9 @@ impl PyTokenizer {
         pattern: &str,
         specials: &Bound<'_, PyDict>,
     ) -> PyResult<Self> {
-        let ranks = ranks.iter().map(|(token, id)| Ok((token.extract()?, id_of(&id)?)));
+        let ranks = ranks
+            .iter()
+            .map(|(token, id)| Ok((token.extract()?, id_of(&id)?)));
         let ranks = ranks.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
@@ -141,7 +151,9 @@ impl PyTokenizer {
         pattern: &str,
         specials: Vec<String>,
     ) -> PyResult<Self> {
-        let tokens = vocab.iter().map(|(id, token)| Ok((token.extract()?, id_of(&id)?)));
+        let tokens = vocab
+            .iter()
+            .map(|(id, token)| Ok((token.extract()?, id_of(&id)?)));
         let mut tokens = tokens.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
@@ -187,15 +199,20 @@ impl PyTokenizer {
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
         let loaded = py.detach(|| folder::load(&path))?;
-        Ok((Self::from_parts(loaded.vocab, loaded.pattern), loaded.meta.to_string()))
+        Ok((
+            Self::from_parts(loaded.vocab, loaded.pattern),
+            loaded.meta.to_string(),
+        ))
     }
 
     /// What meta.json says, given how it was trained (JSON or None).
     #[pyo3(signature = (training=None))]
     fn meta(&self, training: Option<&str>) -> PyResult<String> {
-        let training = training.map(serde_json::from_str).transpose();
-        let training = training.map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(folder::meta(&self.vocab, self.encoder.pattern(), training).to_string())
+        let training: Option<serde_json::Value> = training
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(folder::meta(&self.vocab, self.encoder.pattern(), training.as_ref()).to_string())
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf, meta: &str) -> PyResult<()> {
@@ -220,9 +237,21 @@ impl PyTokenizer {
     fn state<'py>(
         &self,
         py: Python<'py>,
-    ) -> (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Vec<(String, u32)>, String) {
+    ) -> (
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+        Bound<'py, PyBytes>,
+        Vec<(String, u32)>,
+        String,
+    ) {
         let little = |numbers: Vec<u32>| {
-            PyBytes::new(py, &numbers.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<_>>())
+            PyBytes::new(
+                py,
+                &numbers
+                    .into_iter()
+                    .flat_map(u32::to_le_bytes)
+                    .collect::<Vec<_>>(),
+            )
         };
         let mut bytes = Vec::new();
         let mut tokens = Vec::with_capacity(2 * self.vocab.len());
@@ -230,11 +259,22 @@ impl PyTokenizer {
             tokens.extend([id, token.len() as u32]);
             bytes.extend_from_slice(token);
         }
-        let merges = self.vocab.merges().iter().flat_map(|m| [m.left, m.right, m.id]).collect();
+        let merges = self
+            .vocab
+            .merges()
+            .iter()
+            .flat_map(|m| [m.left, m.right, m.id])
+            .collect();
         let pattern = self.encoder.pattern();
         let pattern = pattern.name().unwrap_or(pattern.regex()).to_string();
         let specials = self.vocab.specials().to_vec();
-        (little(tokens), PyBytes::new(py, &bytes), little(merges), specials, pattern)
+        (
+            little(tokens),
+            PyBytes::new(py, &bytes),
+            little(merges),
+            specials,
+            pattern,
+        )
     }
 
     #[staticmethod]
@@ -257,7 +297,11 @@ impl PyTokenizer {
             (pair[0], token)
         });
         let merges = numbers(merges);
-        let merges = merges.chunks_exact(3).map(|m| Merge { left: m[0], right: m[1], id: m[2] });
+        let merges = merges.chunks_exact(3).map(|m| Merge {
+            left: m[0],
+            right: m[1],
+            id: m[2],
+        });
         let vocab = Vocab::new(tokens, merges.collect(), &specials)?;
         Ok(Self::from_parts(vocab, Pattern::new(pattern)?))
     }
@@ -328,7 +372,6 @@ impl PyTokenizer {
 
     /// As `encode_batch_to_numpy` of the texts between `offsets` in `data`.
     #[pyo3(signature = (offsets, data, rule=None, threads=None))]
-    #[expect(clippy::needless_pass_by_value)]
     fn encode_arrow<'py>(
         &self,
         py: Python<'py>,
@@ -339,11 +382,14 @@ impl PyTokenizer {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         let (offsets, data) = (offsets.as_slice()?, data.as_slice()?);
         let texts = offsets.windows(2).map(|ends| {
-            let range = usize::try_from(ends[0]).ok().zip(usize::try_from(ends[1]).ok());
+            let range = usize::try_from(ends[0])
+                .ok()
+                .zip(usize::try_from(ends[1]).ok());
             range.and_then(|(start, end)| data.get(start..end))
         });
         let texts: Option<Vec<&[u8]>> = texts.collect();
-        let texts = texts.ok_or_else(|| PyValueError::new_err("the Arrow array's offsets leave its data"))?;
+        let texts = texts
+            .ok_or_else(|| PyValueError::new_err("the Arrow array's offsets leave its data"))?;
         let batch = self.encode_slices(py, &texts, rule, threads)?;
         Ok(self.arrays(py, &batch))
     }
@@ -361,13 +407,17 @@ impl PyTokenizer {
         let rule = self.rule_or_ordinary(rule);
         let (ids, spans) = run(py, text.bytes().len(), |stop| {
             let (ids, mut spans) =
-                self.encoder.encode_with_spans(&self.vocab, text.bytes(), &rule, stop)?;
+                self.encoder
+                    .encode_with_spans(&self.vocab, text.bytes(), &rule, stop)?;
             if characters {
                 to_characters(text.bytes(), &mut spans);
             }
             Ok((ids, spans))
         })?;
-        let flat = spans.iter().flat_map(|span| [span.0 as i64, span.1 as i64]).collect();
+        let flat = spans
+            .iter()
+            .flat_map(|span| [span.0 as i64, span.1 as i64])
+            .collect();
         let flat = PyArray1::from_vec(py, flat);
         Ok((PyList::new(py, ids)?, flat.reshape([spans.len(), 2])?))
     }
@@ -394,7 +444,10 @@ impl PyTokenizer {
 
     #[pyo3(signature = (rule=None))]
     fn encode_stream(&self, rule: Option<&PyRule>) -> PyStream {
-        PyStream(Stream::new(self.encoder.clone(), self.rule_or_ordinary(rule)))
+        PyStream(Stream::new(
+            self.encoder.clone(),
+            self.rule_or_ordinary(rule),
+        ))
     }
 
     /// The bytes of a list of ids, or of an array of uint32.
@@ -405,7 +458,10 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut bytes = Vec::new();
         if let Ok(list) = ids.cast::<PyList>() {
-            let ids = list.iter().map(|id| self.known_id(&id)).collect::<PyResult<Vec<_>>>()?;
+            let ids = list
+                .iter()
+                .map(|id| self.known_id(&id))
+                .collect::<PyResult<Vec<_>>>()?;
             py.detach(|| decode_into(&self.vocab, &ids, &mut bytes))?;
         } else {
             let ids = ids.extract::<PyReadonlyArray1<'py, u32>>()?;
@@ -451,14 +507,21 @@ impl PyTokenizer {
     #[getter]
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        self.vocab.specials().iter().try_for_each(|(text, id)| dict.set_item(text, id))?;
+        self.vocab
+            .specials()
+            .iter()
+            .try_for_each(|(text, id)| dict.set_item(text, id))?;
         Ok(dict)
     }
 
     #[getter]
     fn merges<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let bytes = |id| PyBytes::new(py, self.vocab.bytes(id));
-        self.vocab.merges().iter().map(|m| (bytes(m.left), bytes(m.right))).collect()
+        self.vocab
+            .merges()
+            .iter()
+            .map(|m| (bytes(m.left), bytes(m.right)))
+            .collect()
     }
 
     #[getter]
@@ -481,7 +544,8 @@ impl PyTokenizer {
 
     #[getter]
     fn hash(&self) -> &str {
-        self.hash.get_or_init(|| self.vocab.hash(self.encoder.pattern().regex()))
+        self.hash
+            .get_or_init(|| self.vocab.hash(self.encoder.pattern().regex()))
     }
 
     #[getter]
@@ -499,7 +563,12 @@ impl PyTokenizer {
     /// The tokenizer of a vocabulary, from a file or a trainer.
     pub(super) fn from_parts(vocab: Vocab, pattern: Pattern) -> Self {
         let encoder = Arc::new(Encoder::new(&vocab, &pattern));
-        Self { vocab: Arc::new(vocab), encoder, ordinary: Arc::default(), hash: OnceLock::new() }
+        Self {
+            vocab: Arc::new(vocab),
+            encoder,
+            ordinary: Arc::default(),
+            hash: OnceLock::new(),
+        }
     }
 
     /// The encoder, to be shared with threads.
@@ -519,7 +588,9 @@ impl PyTokenizer {
     fn find(&self, token: &[u8]) -> Option<u32> {
         self.vocab.id(token).or_else(|| {
             let mut specials = self.vocab.specials().iter();
-            specials.find(|(text, _)| text.as_bytes() == token).map(|(_, id)| *id)
+            specials
+                .find(|(text, _)| text.as_bytes() == token)
+                .map(|(_, id)| *id)
         })
     }
 
@@ -527,12 +598,19 @@ impl PyTokenizer {
         rule.map_or_else(|| self.ordinary.clone(), |rule| rule.0.clone())
     }
 
-    fn encode_text(&self, py: Python<'_>, text: &Text, rule: Option<&PyRule>) -> PyResult<Vec<u32>> {
+    fn encode_text(
+        &self,
+        py: Python<'_>,
+        text: &Text,
+        rule: Option<&PyRule>,
+    ) -> PyResult<Vec<u32>> {
         let bytes = text.bytes();
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         run(py, bytes.len(), |stop| {
             if bytes.len() >= PARALLEL_BYTES {
-                let batch = self.encoder.encode_batch(&[bytes], rule, threads_or_all(None), stop)?;
+                let batch =
+                    self.encoder
+                        .encode_batch(&[bytes], rule, threads_or_all(None), stop)?;
                 return Ok(batch.parts.concat());
             }
             let mut ids = Vec::new();
@@ -548,7 +626,10 @@ impl PyTokenizer {
         rule: Option<&PyRule>,
         threads: Option<usize>,
     ) -> PyResult<Batch> {
-        let texts = texts.iter().map(|text| Text::new(&text)).collect::<PyResult<Vec<_>>>()?;
+        let texts = texts
+            .iter()
+            .map(|text| Text::new(&text))
+            .collect::<PyResult<Vec<_>>>()?;
         let slices: Vec<&[u8]> = texts.iter().map(Text::bytes).collect();
         self.encode_slices(py, &slices, rule, threads)
     }
@@ -563,7 +644,8 @@ impl PyTokenizer {
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         let num_bytes = texts.iter().map(|text| text.len()).sum();
         run(py, num_bytes, |stop| {
-            self.encoder.encode_batch(texts, rule, threads_or_all(threads), stop)
+            self.encoder
+                .encode_batch(texts, rule, threads_or_all(threads), stop)
         })
     }
 
@@ -597,13 +679,20 @@ impl PyTokenizer {
             end += len as i64;
             end
         }));
-        (self.array(py, batch.num_ids(), batch.ids()), PyArray1::from_vec(py, offsets))
+        (
+            self.array(py, batch.num_ids(), batch.ids()),
+            PyArray1::from_vec(py, offsets),
+        )
     }
 
     fn known_id(&self, id: &Bound<'_, PyAny>) -> PyResult<u32> {
         id.extract().map_err(|error: PyErr| {
             let too_large = error.is_instance_of::<PyOverflowError>(id.py());
-            if too_large { unknown(&self.vocab, id).into() } else { error }
+            if too_large {
+                unknown(&self.vocab, id).into()
+            } else {
+                error
+            }
         })
     }
 }
@@ -618,7 +707,9 @@ impl PyStream {
     ) -> PyResult<Bound<'py, PyList>> {
         let chunk = Text::new(chunk)?;
         let mut ids = Vec::new();
-        run(py, chunk.bytes().len(), |stop| self.0.push(chunk.bytes(), &mut ids, stop))?;
+        run(py, chunk.bytes().len(), |stop| {
+            self.0.push(chunk.bytes(), &mut ids, stop)
+        })?;
         PyList::new(py, ids)
     }
 
