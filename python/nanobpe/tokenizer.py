@@ -21,7 +21,8 @@ import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nanobpe import _core
+from nanobpe._core import EncodeStream, SpecialRule
+from nanobpe._core import Tokenizer as _Core
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,13 +47,17 @@ class Tokenizer:
 
     __slots__ = ("_core", "_meta", "_rules")
 
+    _core: _Core
+    _meta: dict[str, Any] | None
+    _rules: dict[tuple[frozenset[str] | None, frozenset[str] | None], SpecialRule]
+
     def __init__(self) -> None:
         raise TypeError(
             "a tokenizer is made by training or by Tokenizer.load, .from_hf, .from_tiktoken, ..."
         )
 
     @classmethod
-    def _from_core(cls, core: _core.Tokenizer, meta: dict[str, Any] | None = None) -> Tokenizer:
+    def _from_core(cls, core: _Core, meta: dict[str, Any] | None = None) -> Tokenizer:
         self = object.__new__(cls)
         self._core = core
         self._meta = meta
@@ -69,7 +74,7 @@ class Tokenizer:
             OSError: If a file is missing.
             FormatError: If a file is broken or the files do not agree.
         """
-        core, meta = _core.Tokenizer.load(os.fspath(folder))
+        core, meta = _Core.load(os.fspath(folder))
         return cls._from_core(core, json.loads(meta))
 
     @classmethod
@@ -87,7 +92,7 @@ class Tokenizer:
                 not compile or loses text.
         """
         specials = dict(special_tokens or {})
-        return cls._from_core(_core.Tokenizer.from_ranks(dict(ranks), pattern, specials))
+        return cls._from_core(_Core.from_ranks(dict(ranks), pattern, specials))
 
     @classmethod
     def from_merges(
@@ -107,7 +112,7 @@ class Tokenizer:
                 parts.
         """
         return cls._from_core(
-            _core.Tokenizer.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
+            _Core.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
         )
 
     @classmethod
@@ -121,7 +126,7 @@ class Tokenizer:
             FormatError: If it is broken, with the line.
         """
         specials = dict(special_tokens or {})
-        return cls._from_core(_core.Tokenizer.from_tiktoken(os.fspath(path), pattern, specials))
+        return cls._from_core(_Core.from_tiktoken(os.fspath(path), pattern, specials))
 
     @classmethod
     def from_hf(cls, path: _Path) -> Tokenizer:
@@ -131,7 +136,7 @@ class Tokenizer:
             OSError: If the file cannot be read.
             FormatError: If it is broken or no byte-level BPE.
         """
-        return cls._from_core(_core.Tokenizer.from_hf(os.fspath(path)))
+        return cls._from_core(_Core.from_hf(os.fspath(path)))
 
     @classmethod
     def from_gpt2(
@@ -146,7 +151,7 @@ class Tokenizer:
             FormatError: If one is broken, with the place.
         """
         files = os.fspath(vocab_json), os.fspath(merges_txt)
-        return cls._from_core(_core.Tokenizer.from_gpt2(*files, list(special_tokens)))
+        return cls._from_core(_Core.from_gpt2(*files, list(special_tokens)))
 
     # Ways out.
 
@@ -191,14 +196,11 @@ class Tokenizer:
 
     # Text to ids.
 
-    def _rule(self, allowed: _Specials, disallowed: _Specials) -> _core.SpecialRule:
-        sets = tuple(
-            value if value == "all" else _names(name, value)
-            for name, value in (("allowed_special", allowed), ("disallowed_special", disallowed))
-        )
+    def _rule(self, allowed: _Specials, disallowed: _Specials) -> SpecialRule:
+        sets = _names("allowed_special", allowed), _names("disallowed_special", disallowed)
         rule = self._rules.get(sets)
         if rule is None:
-            rule = self._core.rule(*(None if names == "all" else sorted(names) for names in sets))
+            rule = self._core.rule(*(None if names is None else sorted(names) for names in sets))
             # Programs use a few; one that makes them up must not fill the memory.
             if len(self._rules) >= 64:
                 self._rules.clear()
@@ -531,11 +533,14 @@ class DecodeStream:
 def _from_state(
     state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str], meta: str
 ) -> Tokenizer:
-    return Tokenizer._from_core(_core.Tokenizer.from_state(*state), json.loads(meta))
+    return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
 
 
-def _names(option: str, names: Collection[str]) -> frozenset[str]:
+def _names(option: str, names: _Specials) -> frozenset[str] | None:
+    """The special tokens meant, None for all."""
     if isinstance(names, str):
+        if names == "all":
+            return None
         raise ValueError(f'{option} {names!r}, want "all" or a set of special tokens')
     return frozenset(names)
 
@@ -606,7 +611,7 @@ def _arrow_parts(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np
     return wide, np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
 
 
-def _stream_ids(stream: _core.EncodeStream, chunks: Iterable[str | bytes]) -> Iterator[int]:
+def _stream_ids(stream: EncodeStream, chunks: Iterable[str | bytes]) -> Iterator[int]:
     held = ""
     for chunk in chunks:
         if isinstance(chunk, str):
