@@ -11,7 +11,6 @@ name only when all of it is on the disk.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -25,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nanotrain.files import replacing_folder
+from nanotrain.files import replacing_folder, sha256
 
 _FORMAT = 1
 # Top-level keys that may name a file on any file system; the others share one.
@@ -53,7 +52,7 @@ def save(state: Any, folder: str | os.PathLike[str]) -> None:
         for name, group in tensors.items():
             _write_tensors(group, temporary / f"{name}.safetensors")
         record = {
-            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(temporary.iterdir())
         }
         (temporary / _MANIFEST).write_text(json.dumps(record, indent=1))
@@ -195,14 +194,5 @@ def _verify(folder: Path, name: str, record: dict[str, Any]) -> None:
         raise ValueError(
             f"checkpoint {folder} is damaged: {name} has {size} bytes, want {want.get('bytes')}"
         )
-    if _sha256(folder / name) != want.get("sha256"):
+    if sha256(folder / name) != want.get("sha256"):
         raise ValueError(f"checkpoint {folder} is damaged: {name} does not match its checksum")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    buffer = bytearray(1 << 20)
-    with path.open("rb") as file:
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
-    return digest.hexdigest()

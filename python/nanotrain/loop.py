@@ -235,12 +235,12 @@ class Loop:
         )
         self._writer.row(row | {"seconds": self._offset + time.perf_counter()})
         self._log.line(line)
-        if split == "val" and self._source.val is not None and self._world.is_main:
+        if self._world.is_main and (split == "val" or self._source.val is None):
             write_samples(
                 self._folder.samples,
                 self._state.model,
                 self._source.tokenizer,
-                self._source.val,
+                self._source.val or self._source.train,
                 step=counters.step,
                 seed=self._config.train.seed,
             )

@@ -80,7 +80,7 @@ def prepare(
         config, changes = config_of(folder, overrides, preset=preset, processes=world.size)
     else:
         config = resolve(preset, overrides, processes=world.size)
-        _refuse_taken(out)
+        _refuse_taken(folder, resume=resume)
     device = devices.choose(config.train.device, local_rank=world.local_rank)
     if config.data.path is None:
         raise RunError("no shards are named", "add `--data FOLDER`, written by `nanobpe encode`")
@@ -100,13 +100,18 @@ def prepare(
     return Prepared(config, made, source, device, world, folder, resumes, changes)
 
 
-def _refuse_taken(out: Path) -> None:
-    """Refuses a folder that holds something."""
+def _refuse_taken(folder: Folder, *, resume: bool) -> None:
+    """Refuses a folder that holds something other than a run killed before its first row."""
+    out = folder.path
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file, not a folder", "choose another `--out`")
     if not out.is_dir() or not any(out.iterdir()):
         return
-    if Folder(out).metrics.exists() or Folder(out).config.exists():
+    early = {folder.checkpoints, folder.log, folder.tokenizer, folder.config}
+    others = [path for path in out.iterdir() if path not in early and path.suffix != ".tmp"]
+    if resume and not others and not folder.steps():
+        return
+    if folder.metrics.exists() or folder.config.exists():
         raise RunError(
             f"{out} holds a run already",
             "add `--resume` to go on with it, or choose another `--out`",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanotrain import files
 from nanotrain.errors import RunError
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ class Source:
 
     @classmethod
     def open(cls, path: str, *, split: str, eval_split: str) -> Source:
-        """Opens the two splits and the tokenizer beside them.
+        """Opens and verifies the two splits, and the tokenizer beside them.
+
+        Reads every shard once: 1 to 2 GB/s for each core.
 
         Raises:
             OSError: If the folder or one of its files is missing.
@@ -52,5 +56,26 @@ class Source:
         # A split without documents is written with no files, which is no fault of the folder.
         tokens = train.manifest["splits"].get(eval_split, {}).get("tokens", 0)
         val = Shards(folder, eval_split) if tokens else None
-        digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        _verify(train)
+        if val is not None:
+            _verify(val)
+        digest = files.sha256(folder / "manifest.json")
         return cls(folder, train, val, train.tokenizer, digest)
+
+
+def _verify(shards: Shards) -> None:
+    """Compares every shard with its checksum in the manifest.
+
+    Raises:
+        RunError: If one differs; the message names it.
+    """
+    infos = shards.manifest["splits"][shards.split]["shards"]
+    # hashlib lets go of the interpreter lock, so threads share the work.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(lambda info: files.sha256(shards.folder / info["name"]), infos)
+        for info, digest in zip(infos, digests, strict=True):
+            if digest != info["sha256"]:
+                raise RunError(
+                    f"{shards.folder / info['name']} does not match its checksum in the manifest",
+                    "encode the corpus again",
+                )
