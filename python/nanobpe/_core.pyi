@@ -1,6 +1,8 @@
 """What the compiled half of the package offers to the other; users take it from `nanobpe`."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -105,3 +107,77 @@ class Tokenizer:
     def cache_mib(self) -> int: ...
     @cache_mib.setter
     def cache_mib(self, mib: int) -> None: ...
+
+class Shards:
+    def __new__(cls, folder: os.PathLike[str], split: str) -> Shards: ...
+    def manifest(self) -> str: ...
+    def paths(self) -> list[str]: ...
+    def starts(self, index: int) -> npt.NDArray[np.uint32]: ...
+
+class DocumentEncoder:
+    @staticmethod
+    def to_shards(
+        tokenizer: Tokenizer,
+        options: dict[str, Any],
+        folder: os.PathLike[str],
+        plan: str,
+        names: Sequence[str],
+        shares: Sequence[float],
+        seed: int,
+        shard_tokens: int,
+        resume: bool,
+        progress: Callable[[dict[str, Any]], object] | None,
+    ) -> tuple[DocumentEncoder | None, str | None]: ...
+    @staticmethod
+    def to_stdout(
+        tokenizer: Tokenizer,
+        options: dict[str, Any],
+        progress: Callable[[dict[str, Any]], object] | None,
+    ) -> DocumentEncoder: ...
+    @staticmethod
+    def to_tally(
+        tokenizer: Tokenizer,
+        options: dict[str, Any],
+        progress: Callable[[dict[str, Any]], object] | None,
+    ) -> DocumentEncoder: ...
+    def is_full(self) -> bool: ...
+    def add_texts(self, texts: Sequence[str | bytes]) -> None: ...
+    def add_arrow(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None: ...
+    def add_file(self, path: os.PathLike[str], kind: str, field: str) -> None: ...
+    def add_stream(
+        self, name: str, read: Callable[[int], bytes], kind: str, field: str
+    ) -> None: ...
+    def finish(self) -> str | None: ...
+    def abandon(self) -> bool: ...
+
+class Packer:
+    @staticmethod
+    def from_shards(
+        shards: Shards,
+        row_tokens: int,
+        mode: str,
+        bos: int | None,
+        seed: int,
+        buffer_documents: int,
+        epochs: int | None,
+    ) -> Packer: ...
+    @staticmethod
+    def from_documents(
+        bytes: npt.NDArray[np.uint8],
+        width: int,
+        ends: npt.NDArray[np.uint64],
+        row_tokens: int,
+        mode: str,
+        bos: int | None,
+        seed: int,
+        buffer_documents: int,
+        epochs: int | None,
+    ) -> Packer: ...
+    def rows(self, rows: int) -> npt.NDArray[np.uint8]: ...
+    def state(self) -> str: ...
+    def restore(self, state: str) -> None: ...
+    def report(self) -> str: ...
+
+def verify(
+    folder: os.PathLike[str], progress: Callable[[dict[str, int]], object] | None = None
+) -> tuple[int, int, list[str]]: ...

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def os_error_text(error: OSError) -> str:
-    """ "file: reason", without the number."""
+    """The file and the reason, without the number."""
     if error.errno and error.strerror:
         places = [str(p) for p in (error.filename, error.filename2) if p is not None]
         return ": ".join([*places[:1], error.strerror])
@@ -136,7 +136,7 @@ def _splits(text: str) -> dict[str, float]:
 
 def make_parser() -> Parser:
     """The parser of all commands."""
-    from nanobpe import __version__, commands
+    from nanobpe import __version__, commands, reports
 
     parser = Parser(
         prog="nanobpe", description="Train and use byte-level BPE tokenizers, exactly and fast."
@@ -203,7 +203,9 @@ def make_parser() -> Parser:
     goal.add_argument("--ids", action="store_true", help="ids to stdout, one document a line")
     encode.add_argument("--bos", action="store_true", help="begin each document with its BOS id")
     encode.add_argument("--dtype", choices=("auto", "u16", "u32"), default="auto", help="[auto]")
-    encode.add_argument("--shard-tokens", type=size, default=100_000_000, metavar="N", help="[100M]")
+    encode.add_argument(
+        "--shard-tokens", type=size, default=100_000_000, metavar="N", help="[100M]"
+    )
     division = encode.add_mutually_exclusive_group()
     division.add_argument("--split", type=splits, metavar="A,B,C", help="train, val, test shares")
     division.add_argument("--val", type=share, metavar="SHARE", help="share to validate on: 0.5%%")
@@ -214,17 +216,19 @@ def make_parser() -> Parser:
     decode.add_argument("file", nargs="?", default="-", metavar="FILE", help="[-]")
     decode.add_argument("--tok", required=True, help="tokenizer folder")
 
-    inspect = command("inspect", commands.inspect, "Look into a tokenizer")
+    inspect = command("inspect", reports.inspect, "Look into a tokenizer")
     inspect.add_argument("tok", help="tokenizer folder")
     what = inspect.add_mutually_exclusive_group()
     what.add_argument("--text", metavar="S", help="show the ids of this text")
     what.add_argument("--file", metavar="F", help="show the ids of this file's text")
     what.add_argument("--token", metavar="ID|STR", help="show one token")
     inspect.add_argument("--longest", type=positive, default=20, metavar="N", help="[20]")
-    inspect.add_argument("--unused", nargs="+", metavar="CORPUS", help="tokens never produced on it")
+    inspect.add_argument(
+        "--unused", nargs="+", metavar="CORPUS", help="tokens never produced on it"
+    )
     inspect.add_argument("--field", default="text", help="field of jsonl and parquet [text]")
 
-    evaluate = command("eval", commands.evaluate, "Measure a tokenizer on texts")
+    evaluate = command("eval", reports.evaluate, "Measure a tokenizer on texts")
     evaluate.add_argument("tok", help="tokenizer folder")
     evaluate.add_argument("--on", nargs="+", required=True, metavar="FILE", help="held-out texts")
     evaluate.add_argument(
@@ -252,5 +256,3 @@ def make_parser() -> Parser:
     verify.add_argument("shards", help="folder of shards")
     progress(verify)
     return parser
-
-

@@ -1,13 +1,14 @@
-"""What each command of the command line does; `cli` has their flags."""
+"""What the commands that make things do; `cli` has their flags, `reports` those that only show."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nanobpe.console import print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -18,12 +19,6 @@ if TYPE_CHECKING:
 
 # Of the corpus, for the round trip after training.
 _CHECKED_BYTES = 4_000_000
-# Ids of a list that is printed for people; all are in --json.
-_SHOWN_IDS = 12
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
 
 
 def _total_bytes(found: list[Source]) -> int | None:
@@ -82,7 +77,7 @@ def train(arguments: argparse.Namespace) -> None:
         "strict": arguments.strict,
     }
     with flags():
-        # What the flags alone make impossible is said before hours of reading, and as a usage error.
+        # What the flags alone make impossible is said before hours of reading, as a usage error.
         _core.check_training(
             arguments.vocab,
             list(options["special_tokens"]),
@@ -96,7 +91,7 @@ def train(arguments: argparse.Namespace) -> None:
     progress = Progress(arguments.progress, _total_bytes(found))
     try:
         tokenizer, report = train_with_report(
-            arguments.inputs if "-" not in arguments.inputs else [s.name for s in found],
+            arguments.inputs,
             arguments.vocab,
             counts_out=arguments.counts_out,
             progress=progress,
@@ -113,7 +108,7 @@ def train(arguments: argparse.Namespace) -> None:
     peak = peak_mib()
     _log_written(arguments.out, report, peak, seconds["total"])
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "vocab_size": report.vocab_size,
                 "merges": report.merges,
@@ -161,7 +156,8 @@ def _log_training(arguments: argparse.Namespace, found: list[Source], report: An
         f"{_pattern_shown(arguments.pattern)}, {threads}",
         duration(seconds),
         f"{significant(report.bytes / 1e6 / seconds)} MB/s",
-        f"{report.pretokens_distinct:,} distinct pretokens, {quantity(report.pretokens_total)} total",
+        f"{report.pretokens_distinct:,} distinct pretokens, "
+        f"{quantity(report.pretokens_total)} total",
     )
     wanted = arguments.vocab - 256 - report.special
     log(
@@ -235,11 +231,12 @@ def count(arguments: argparse.Namespace) -> None:
     log(
         "wrote",
         str(arguments.out),
-        f"{report.pretokens_distinct:,} distinct pretokens, {quantity(report.pretokens_total)} total",
+        f"{report.pretokens_distinct:,} distinct pretokens, "
+        f"{quantity(report.pretokens_total)} total",
         f"({duration(report.seconds)})",
     )
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "documents": report.documents,
                 "bytes": report.bytes,
@@ -317,7 +314,7 @@ def encode(arguments: argparse.Namespace) -> None:
         f"(peak memory {quantity(round(report['peak_mib'] * 2**20), 'B')})",
     )
     if arguments.json:
-        _print_json(report)
+        print_json(report)
 
 
 def decode(arguments: argparse.Namespace) -> None:
@@ -327,7 +324,7 @@ def decode(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.load(arguments.tok)
     stdin = arguments.file == "-"
     name = "<stdin>" if stdin else arguments.file
-    source = sys.stdin.buffer if stdin else Path(arguments.file).open("rb")
+    source = sys.stdin.buffer if stdin else Path(arguments.file).open("rb")  # noqa: SIM115
     num_tokens = num_bytes = 0
     ended = b"\n"
     with source:
@@ -349,7 +346,7 @@ def decode(arguments: argparse.Namespace) -> None:
     if arguments.json or (ended != b"\n" and sys.stdout.isatty()):
         print()
     if arguments.json:
-        _print_json({"tokens": num_tokens, "bytes": num_bytes})
+        print_json({"tokens": num_tokens, "bytes": num_bytes})
 
 
 def _parsed_id(word: bytes, name: str) -> int:
@@ -357,123 +354,6 @@ def _parsed_id(word: bytes, name: str) -> int:
         shown = word[:40].decode("utf-8", "replace")
         raise ValueError(f"{name}: {shown!r} is no id; whole numbers between white space are read")
     return int(word)
-
-
-def inspect(arguments: argparse.Namespace) -> None:
-    """`nanobpe inspect`."""
-    from nanobpe import inspect as look
-    from nanobpe import sources
-    from nanobpe.encode import Reading
-    from nanobpe.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.load(arguments.tok)
-    found: dict[str, Any]
-    if arguments.token is not None:
-        found = look.row(tokenizer, look.find_token(tokenizer, arguments.token))
-        lines = [_token_line(tokenizer, found["id"])]
-    elif arguments.text is not None or arguments.file is not None:
-        given = arguments.text
-        text = Path(arguments.file).read_bytes() if given is None else os.fsencode(given)
-        found = look.encoded(tokenizer, text)
-        lines = [_token_line(tokenizer, i) for i in found["ids"]]
-        lines.append(
-            f"{found['num_tokens']:,} tokens   {found['num_bytes']:,} bytes   "
-            f"{found['bytes_per_token']:.2f} bytes/token"
-        )
-    else:
-        found = look.summary(tokenizer, arguments.longest)
-        lines = _summary_lines(tokenizer, found)
-    if arguments.unused:
-        reading = Reading(arguments.field)
-        tally = look.tally(tokenizer, sources.find(arguments.unused), reading)
-        found["unused"] = look.unused(tokenizer, tally)
-        found["unused_share"] = round(len(found["unused"]) / max(len(tokenizer.ranks), 1), 4)
-        lines.append(_ids_line(tokenizer, "never produced on the corpus", found["unused"]))
-    if arguments.json:
-        _print_json(found)
-    else:
-        print("\n".join(lines))
-
-
-def _token_line(tokenizer: Tokenizer, token_id: int) -> str:
-    from nanobpe.inspect import shown
-
-    token = tokenizer.token_bytes(token_id)
-    special = "   special" if token_id in tokenizer.special_tokens.values() else ""
-    return f"{token_id:>8}   {shown(token)}   {token.hex(' ')}{special}"
-
-
-def _ids_line(tokenizer: Tokenizer, label: str, ids: list[int]) -> str:
-    from nanobpe.inspect import shown
-
-    some = ", ".join(f"{i} {shown(tokenizer.token_bytes(i))}" for i in ids[:_SHOWN_IDS])
-    more = ", ..." if len(ids) > _SHOWN_IDS else ""
-    return f"{label}: {len(ids):,}{' (' if ids else ''}{some}{more}{')' if ids else ''}"
-
-
-def _summary_lines(tokenizer: Tokenizer, found: dict[str, Any]) -> list[str]:
-    specials = ", ".join(f"{text} {i}" for text, i in found["special_tokens"].items())
-    most = max(found["lengths"].values())
-    lines = [
-        f"{found['vocab_size']:,} ids = {found['tokens'] - found['merges']:,} without a merge + "
-        f"{found['merges']:,} merges + {len(found['special_tokens'])} special"
-        + (f" + {found['holes']:,} holes" if found["holes"] else ""),
-        f"pattern: {found['pattern_name'] or 'custom'}   {found['pattern']}",
-        f"special tokens: {specials or 'none'}",
-        f"hash: {found['hash']}",
-        "",
-        "bytes   tokens",
-    ]
-    for length, number in found["lengths"].items():
-        lines.append(f"{length:>5}   {number:>6,}   {'#' * max(1, round(40 * number / most))}")
-    lines += ["", "longest tokens:"]
-    lines += [_token_line(tokenizer, item["id"]) for item in found["longest"]]
-    lines += [
-        "",
-        _ids_line(tokenizer, "not UTF-8 by themselves", found["invalid_utf8"]),
-        _ids_line(tokenizer, "cannot be reached", found["unreachable"]),
-    ]
-    return lines
-
-
-def evaluate(arguments: argparse.Namespace) -> None:
-    """`nanobpe eval`."""
-    from nanobpe import inspect as look
-    from nanobpe import sources
-    from nanobpe.encode import Reading
-    from nanobpe.tokenizer import Tokenizer
-
-    named = [(arguments.tok, Tokenizer.load(arguments.tok))]
-    named += [(path, look.load_any(path)) for path in arguments.against]
-    files = sources.find(arguments.on)
-    reading = Reading(arguments.field, threads=arguments.threads)
-    rows = look.evaluate(named, files, reading)
-    if arguments.json:
-        _print_json({"results": rows})
-        return
-    titles = ("file", "tokenizer", "ids", "tokens", "bytes/token", "fertility", "1-byte", "MB/s")
-    table = [titles]
-    for row in rows:
-        table.append(
-            (
-                row["file"],
-                row["tokenizer"],
-                f"{row['vocab_size']:,}",
-                f"{row['tokens']:,}",
-                f"{row['bytes_per_token']:.3f}",
-                f"{row['fertility']:.3f}",
-                f"{100 * row['single_byte_share']:.2f} %",
-                f"{row['mb_per_s']:.0f}",
-            )
-        )
-    widths = [max(len(line[i]) for line in table) for i in range(len(titles))]
-    for line in table:
-        # Names to the left, numbers to the right.
-        cells = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print("   ".join(cells).rstrip())
 
 
 def convert(arguments: argparse.Namespace) -> None:
@@ -497,7 +377,7 @@ def convert(arguments: argparse.Namespace) -> None:
     written = sorted(p.name for p in out.iterdir() if p.is_file())
     log("wrote", f"{arguments.out.rstrip('/')}/  {len(tokenizer):,} ids", ", ".join(written))
     if arguments.json:
-        _print_json({"vocab_size": len(tokenizer), "out": str(out), "files": written})
+        print_json({"vocab_size": len(tokenizer), "out": str(out), "files": written})
 
 
 def _converted_from(arguments: argparse.Namespace) -> Tokenizer:
@@ -543,12 +423,12 @@ def verify(arguments: argparse.Namespace) -> None:
         shards, tokens, errors = _core.verify(Path(arguments.shards), show)
     except (OSError, ValueError) as error:
         if arguments.json:
-            _print_json({"ok": False, "shards": 0, "tokens": 0, "errors": [str(error)]})
+            print_json({"ok": False, "shards": 0, "tokens": 0, "errors": [str(error)]})
         raise
     finally:
         progress.clear()
     if arguments.json:
-        _print_json({"ok": not errors, "shards": shards, "tokens": tokens, "errors": errors})
+        print_json({"ok": not errors, "shards": shards, "tokens": tokens, "errors": errors})
     if errors:
         raise ValueError("\n".join([errors[0], *(f"error: {more}" for more in errors[1:])]))
     log("verified", plural(shards, "shard"), f"{quantity(tokens)} tokens", "no faults")

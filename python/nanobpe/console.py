@@ -26,7 +26,9 @@ def parse_size(text: str) -> int:
     if not match or (match[3] and not match[2]):
         raise ValueError(f"{text!r} is no size; write it as 300, 10K, 1.5M, 2G or 2GiB")
     unit = match[2].upper()
-    number = round(float(match[1].replace("_", "")) * (_BINARY[unit] if match[3] else _DECIMAL[unit]))
+    number = round(
+        float(match[1].replace("_", "")) * (_BINARY[unit] if match[3] else _DECIMAL[unit])
+    )
     if number < 1:
         raise ValueError(f"{text!r} is below 1")
     return number
@@ -65,7 +67,7 @@ def significant(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """ "0.31 s", "12.3 s", "2:05", "1:02:05"."""
+    """Seconds as 0.31 s, 12.3 s, 2:05 or 1:02:05."""
     if seconds < 100:
         return f"{significant(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -82,13 +84,18 @@ def peak_mib() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
+def print_json(value: object) -> None:
+    """One line of JSON on stdout."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
 def log(label: str, *parts: str) -> None:
     """One line on stderr: a label, then facts apart from each other."""
     print(f"{label:<8} {'   '.join(part for part in parts if part)}", file=sys.stderr, flush=True)
 
 
 def plural(number: int, noun: str) -> str:
-    """ "1 file", "8 files"."""
+    """A number and its noun: 1 file, 8 files."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

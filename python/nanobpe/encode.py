@@ -41,7 +41,7 @@ def bos_id(tokenizer: Tokenizer) -> int:
 
 
 def id_dtype(tokenizer: Tokenizer, dtype: Literal["auto", "u16", "u32"]) -> str:
-    """ "uint16" or "uint32".
+    """The dtype of the ids on disk, uint16 or uint32.
 
     Raises:
         ValueError: If the vocabulary does not fit into what is asked for.

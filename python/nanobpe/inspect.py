@@ -171,9 +171,7 @@ def evaluate(
             counted = tally(tokenizer, [source], reading)
             if not counted.tokens:
                 raise ValueError(f"{source.name}: there is no text to measure on")
-            single = sum(
-                counted.ids[i] for token, i in tokenizer.ranks.items() if len(token) == 1
-            )
+            single = sum(counted.ids[i] for token, i in tokenizer.ranks.items() if len(token) == 1)
             rows.append(
                 {
                     "tokenizer": name,

@@ -1,14 +1,16 @@
 """Shards read back as memory-mapped arrays, and rows of a fixed length packed from them.
 
-`Shards` maps one split of a folder that `nanobpe encode` wrote; `Packer` lays its documents, or any list of
-documents, out as rows without padding. Both are thin faces of the Rust modules `shard` and `pack`.
+`Shards` maps one split of a folder that `nanobpe encode` wrote; `Packer` lays its documents, or any
+list of documents, out as rows without padding. Both are thin faces of the Rust modules `shard` and
+`pack`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nanobpe import _core
 
@@ -81,7 +83,9 @@ class Shards:
         open_parts: list[Ids] = []
 
         def closed() -> Ids:
-            return open_parts[0] if len(open_parts) == 1 else np.concatenate(open_parts)
+            if len(open_parts) == 1:
+                return open_parts[0]
+            return cast("Ids", np.concatenate(open_parts))
 
         for index, array in enumerate(self.arrays):
             starts = self._core.starts(index).tolist()
@@ -93,7 +97,7 @@ class Shards:
                 open_parts.append(array[: starts[0]])
             if open_parts:
                 yield closed()
-            for start, end in zip(starts, starts[1:], strict=False):
+            for start, end in itertools.pairwise(starts):
                 yield array[start:end]
             open_parts = [array[starts[-1] :]]
         if open_parts:
@@ -107,7 +111,7 @@ class Shards:
 
 
 def _allow_files(number: int) -> None:
-    """Raises the process's limit on open files where that many maps, one file each, would meet it."""
+    """Raises the process's limit on open files where many maps, one file each, would meet it."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -118,11 +122,11 @@ def _allow_files(number: int) -> None:
 class Packer:
     """Rows of exactly `row_tokens` ids, without padding; an iterator of arrays of that length.
 
-    Modes: "best_fit" appends the largest of `buffer_documents` documents that fits, again and again,
-    and cuts one only to fill what no document fits; its rest is used later, so that nothing is lost.
-    "greedy" takes documents in order and drops the rest of the one that overflows. "contiguous" lays
-    them end to end. "random" cuts windows at random starts. In the first two each row, and each piece
-    in it, begins with `bos` if there is one.
+    Modes: "best_fit" appends the largest of `buffer_documents` documents that fits, again and
+    again, and cuts one only to fill what no document fits; its rest is used later, so that nothing
+    is lost. "greedy" takes documents in order and drops the rest of the one that overflows.
+    "contiguous" lays them end to end. "random" cuts windows at random starts. In the first two
+    each row, and each piece in it, begins with `bos` if there is one.
 
     A list of documents is gone over once and then ends, shards for ever, unless `epochs` says
     otherwise. "best_fit" shuffles shards and the documents within each by (seed, epoch); the other
@@ -132,7 +136,7 @@ class Packer:
         shards_or_documents: `Shards`, or documents as arrays or sequences of ids.
         row_tokens: Ids per row: for a context of T the T + 1 that inputs and targets need.
         mode: How documents become rows.
-        bos: Id that begins pieces; put before those that lack it. From shards it defaults to theirs.
+        bos: Id that begins pieces, put before those that lack it. Shards bring their own.
         seed: For the order of "best_fit" and the windows of "random".
         buffer_documents: Documents that "best_fit" chooses from.
         epochs: Passes over the data; None as said above.
@@ -225,10 +229,10 @@ class Packer:
     def report(self) -> dict[str, int | float]:
         """What has been packed so far.
 
-        Keys: rows, documents (drawn), documents_total and tokens_total (of one pass), tokens_packed,
-        tokens_dropped, crop_share (dropped of all tokens used), cropped_documents_share (documents
-        that do not stand whole in one row), epochs (passes, as a float), unique_tokens (tokens of the
-        data that stood in a row; for "random" at most so many).
+        Keys: rows, documents (drawn, those in the buffer too), documents_total and tokens_total (of
+        one pass), tokens_packed, tokens_dropped, crop_share (dropped of all tokens used),
+        cropped_documents_share (documents that do not stand whole in one row), epochs (passes, as a
+        float), unique_tokens (of the data that stood in a row; for "random" at most so many).
         """
         report: dict[str, int | float] = json.loads(self._core.report())
         return report

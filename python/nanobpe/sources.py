@@ -1,4 +1,4 @@
-"""Inputs: files of text, JSON lines and parquet, compressed or not, local or remote, and Arrow data.
+"""Inputs: text, JSON lines and parquet, compressed or not, local or remote, and Arrow data.
 
 `find` turns what the user named into a list of sources before any work begins; `feed` hands their
 documents to a sink (the trainer's counter, the encoder of documents). Local uncompressed files are
@@ -81,10 +81,10 @@ def find(inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> l
         OSError: If one of them is not there; the message names it.
         ValueError: If there is none.
     """
-    named = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
-    if not named:
+    names = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    if not names:
         raise ValueError("there are no inputs")
-    return [source for name in named for source in _find_one(os.fspath(name))]
+    return [source for name in names for source in _find_one(os.fspath(name))]
 
 
 def _find_one(name: str) -> Iterator[Source]:
@@ -92,16 +92,18 @@ def _find_one(name: str) -> Iterator[Source]:
         yield Source(name, "text", None, None)
     elif "://" in name:
         yield from _find_remote(name)
-    elif os.path.isdir(name):
+    elif Path(name).is_dir():
         paths = [p for p in Path(name).rglob("*") if p.is_file()]
         visible = [p for p in paths if not _is_hidden(p.relative_to(name).parts)]
         if not visible:
             raise FileNotFoundError(f"{name}: the folder holds no files")
         yield from (_local(str(p)) for p in sorted(visible))
-    elif os.path.exists(name) or not glob.has_magic(name):
+    elif Path(name).exists() or not glob.has_magic(name):
         yield _local(name)
     else:
-        matches = sorted(m for m in glob.glob(name, recursive=True) if os.path.isfile(m))
+        # Path.glob takes no absolute patterns.
+        named = glob.glob(name, recursive=True)  # noqa: PTH207
+        matches = sorted(match for match in named if Path(match).is_file())
         if not matches:
             raise FileNotFoundError(f"{name}: no file matches")
         yield from map(_local, matches)
@@ -113,17 +115,17 @@ def _is_hidden(parts: tuple[str, ...]) -> bool:
 
 def _local(name: str) -> Source:
     # Opening finds what cannot be read before hours of work, not after them.
-    with open(name, "rb") as file:
+    with Path(name).open("rb") as file:
         status = os.fstat(file.fileno())
     kind, compression = _told_by(name)
     return Source(name, kind, compression, status.st_size)
 
 
 def _told_by(name: str) -> tuple[Kind, str | None]:
-    stem, suffix = os.path.splitext(name.lower())
+    *_, inner, suffix = ["", "", *Path(name.lower()).suffixes]
     compression = _COMPRESSIONS.get(suffix)
     if compression:
-        suffix = os.path.splitext(stem)[1]
+        suffix = inner
     return _KINDS.get(suffix, "text"), compression
 
 
@@ -175,7 +177,7 @@ def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
 
     Raises:
         OSError: If a source cannot be read.
-        FormatError: If it does not hold what its name says, or not in `field`; the message names it.
+        FormatError: If it does not hold what its name says, or not in `field`, with its name.
     """
     for source in sources:
         if sink.is_full():
@@ -231,7 +233,9 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
         # Read through a small buffer: otherwise a row group's whole column is in memory at once.
         with pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False) as file:
             columns = file.schema_arrow.names
-            counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
+            counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {
+                "pretoken"
+            }
             if counted and hasattr(sink, "add_counts"):
                 for batch in file.iter_batches(columns=["pretoken", "count"]):
                     feed_counts(sink, batch, source.name)

@@ -316,7 +316,8 @@ impl Packer {
                 options.row_tokens, options.buffer_documents
             )));
         }
-        if options.row_tokens == 1 && options.bos.is_some() {
+        let in_pieces = matches!(options.mode, Mode::BestFit | Mode::Greedy);
+        if in_pieces && options.row_tokens == 1 && options.bos.is_some() {
             return Err(Error::value("a row of 1 token holds BOS alone; at least 2 are needed"));
         }
         let tokens = source.num_tokens();

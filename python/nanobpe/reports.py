@@ -1,0 +1,136 @@
+"""What `nanobpe inspect` and `nanobpe eval` print."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanobpe.console import print_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from nanobpe.tokenizer import Tokenizer
+
+# Ids of a list that is printed for people; all are in --json.
+_SHOWN_IDS = 12
+
+
+def inspect(arguments: argparse.Namespace) -> None:
+    """`nanobpe inspect`."""
+    from nanobpe import inspect as look
+    from nanobpe import sources
+    from nanobpe.encode import Reading
+    from nanobpe.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(arguments.tok)
+    found: dict[str, Any]
+    if arguments.token is not None:
+        found = look.row(tokenizer, look.find_token(tokenizer, arguments.token))
+        lines = [_token_line(tokenizer, found["id"])]
+    elif arguments.text is not None or arguments.file is not None:
+        given = arguments.text
+        text = Path(arguments.file).read_bytes() if given is None else os.fsencode(given)
+        found = look.encoded(tokenizer, text)
+        lines = [_token_line(tokenizer, i) for i in found["ids"]]
+        lines.append(
+            f"{found['num_tokens']:,} tokens   {found['num_bytes']:,} bytes   "
+            f"{found['bytes_per_token']:.2f} bytes/token"
+        )
+    else:
+        found = look.summary(tokenizer, arguments.longest)
+        lines = _summary_lines(tokenizer, found)
+    if arguments.unused:
+        reading = Reading(arguments.field)
+        tally = look.tally(tokenizer, sources.find(arguments.unused), reading)
+        found["unused"] = look.unused(tokenizer, tally)
+        found["unused_share"] = round(len(found["unused"]) / max(len(tokenizer.ranks), 1), 4)
+        lines.append(_ids_line(tokenizer, "never produced on the corpus", found["unused"]))
+    if arguments.json:
+        print_json(found)
+    else:
+        print("\n".join(lines))
+
+
+def _token_line(tokenizer: Tokenizer, token_id: int) -> str:
+    from nanobpe.inspect import shown
+
+    token = tokenizer.token_bytes(token_id)
+    special = "   special" if token_id in tokenizer.special_tokens.values() else ""
+    return f"{token_id:>8}   {shown(token)}   {token.hex(' ')}{special}"
+
+
+def _ids_line(tokenizer: Tokenizer, label: str, ids: list[int]) -> str:
+    from nanobpe.inspect import shown
+
+    some = ", ".join(f"{i} {shown(tokenizer.token_bytes(i))}" for i in ids[:_SHOWN_IDS])
+    more = ", ..." if len(ids) > _SHOWN_IDS else ""
+    return f"{label}: {len(ids):,}{' (' if ids else ''}{some}{more}{')' if ids else ''}"
+
+
+def _summary_lines(tokenizer: Tokenizer, found: dict[str, Any]) -> list[str]:
+    specials = ", ".join(f"{text} {i}" for text, i in found["special_tokens"].items())
+    most = max(found["lengths"].values())
+    lines = [
+        f"{found['vocab_size']:,} ids = {found['tokens'] - found['merges']:,} without a merge + "
+        f"{found['merges']:,} merges + {len(found['special_tokens'])} special"
+        + (f" + {found['holes']:,} holes" if found["holes"] else ""),
+        f"pattern: {found['pattern_name'] or 'custom'}   {found['pattern']}",
+        f"special tokens: {specials or 'none'}",
+        f"hash: {found['hash']}",
+        "",
+        "bytes   tokens",
+    ]
+    lines += [
+        f"{length:>5}   {number:>6,}   {'#' * max(1, round(40 * number / most))}"
+        for length, number in found["lengths"].items()
+    ]
+    lines += ["", "longest tokens:"]
+    lines += [_token_line(tokenizer, item["id"]) for item in found["longest"]]
+    lines += [
+        "",
+        _ids_line(tokenizer, "not UTF-8 by themselves", found["invalid_utf8"]),
+        _ids_line(tokenizer, "cannot be reached", found["unreachable"]),
+    ]
+    return lines
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """`nanobpe eval`."""
+    from nanobpe import inspect as look
+    from nanobpe import sources
+    from nanobpe.encode import Reading
+    from nanobpe.tokenizer import Tokenizer
+
+    named = [(arguments.tok, Tokenizer.load(arguments.tok))]
+    named += [(path, look.load_any(path)) for path in arguments.against]
+    files = sources.find(arguments.on)
+    reading = Reading(arguments.field, threads=arguments.threads)
+    rows = look.evaluate(named, files, reading)
+    if arguments.json:
+        print_json({"results": rows})
+        return
+    titles = ("file", "tokenizer", "ids", "tokens", "bytes/token", "fertility", "1-byte", "MB/s")
+    table = [titles, *map(_cells, rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(titles))]
+    for line in table:
+        # Names to the left, numbers to the right.
+        cells = [
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print("   ".join(cells).rstrip())
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["file"],
+        row["tokenizer"],
+        f"{row['vocab_size']:,}",
+        f"{row['tokens']:,}",
+        f"{row['bytes_per_token']:.3f}",
+        f"{row['fertility']:.3f}",
+        f"{100 * row['single_byte_share']:.2f} %",
+        f"{row['mb_per_s']:.0f}",
+    )
