@@ -1,6 +1,6 @@
 //! Byte-pair encoding of one pretoken: the pair of lowest rank merges first, of equal ranks the leftmost.
 //!
-//! Short pretokens are arrays that are searched and closed up in place. Long ones are a linked list with a queue of
+//! The parts are a linked list. In short pretokens the lowest rank is searched for; long ones have a queue of
 //! buckets, one per rank, which costs O(n) whatever the text: merging makes pairs of higher rank than its own (a part
 //! is older than the whole), so the buckets are walked once, in order. A vocabulary from a file may break that rule;
 //! the walk then goes back, and the result is still exact.
@@ -31,52 +31,54 @@ pub struct Scratch {
 impl Scratch {
     /// The ids of one pretoken; nonsense once `stop` is set.
     pub fn merge(&mut self, pairs: &PairRanks, bytes: &[u8], stop: &AtomicBool) -> &[u32] {
+        let len = bytes.len() as u32;
         self.ids.clear();
         self.ids.extend(bytes.iter().map(|&b| pairs.byte_id(b)));
         self.ranks.clear();
         self.ranks
             .extend(bytes.windows(2).map(|w| pairs.byte_rank(w[0], w[1])));
-        if bytes.len() <= SHORT {
-            self.merge_array(pairs);
-        } else {
-            self.merge_list(pairs, stop);
-        }
-        &self.ids
-    }
-
-    fn merge_array(&mut self, pairs: &PairRanks) {
-        let (ids, ranks) = (&mut self.ids, &mut self.ranks);
-        // Least rank and its place in two passes: each compiles to vector instructions, one combined does not.
-        while let Some(&least) = ranks.iter().min().filter(|&&rank| rank != NO_RANK) {
-            let Some(i) = ranks.iter().position(|&rank| rank == least) else {
-                break;
-            };
-            ids[i] = pairs.result(least);
-            ids.remove(i + 1);
-            if i + 1 < ids.len() {
-                ranks.remove(i);
-                ranks[i] = pairs.rank(ids[i], ids[i + 1]);
-            } else {
-                ranks.pop();
-            }
-            if i > 0 {
-                ranks[i - 1] = pairs.rank(ids[i - 1], ids[i]);
-            }
-        }
-    }
-
-    fn merge_list(&mut self, pairs: &PairRanks, stop: &AtomicBool) {
-        let len = self.ids.len() as u32;
+        self.ranks.push(NO_RANK);
         self.next.clear();
         self.next.extend(1..=len);
         self.prev.clear();
         self.prev.push(NONE);
         self.prev.extend(0..len - 1);
-        self.ranks.push(NO_RANK);
+        if bytes.len() <= SHORT {
+            self.merge_by_search(pairs);
+        } else {
+            self.merge_by_buckets(pairs, stop);
+        }
+        let (mut at, mut kept) = (0, 0);
+        while at < len {
+            self.ids[kept] = self.ids[at as usize];
+            kept += 1;
+            at = self.next[at as usize];
+        }
+        self.ids.truncate(kept);
+        &self.ids
+    }
+
+    fn merge_by_search(&mut self, pairs: &PairRanks) {
+        // Least rank and its place in two passes: each compiles to vector instructions, one combined does not.
+        while let Some(least) = self
+            .ranks
+            .iter()
+            .copied()
+            .min()
+            .filter(|&rank| rank != NO_RANK)
+        {
+            let Some(at) = self.ranks.iter().position(|&rank| rank == least) else {
+                break;
+            };
+            self.merge_at(pairs, at as u32, least);
+        }
+    }
+
+    fn merge_by_buckets(&mut self, pairs: &PairRanks, stop: &AtomicBool) {
         self.buckets.begin(pairs.len());
         // Buckets are stacks: from the last position on, so that each comes out in order.
-        for at in (0..len).rev() {
-            self.buckets.push(self.ranks[at as usize], at);
+        for (at, &rank) in self.ranks.iter().enumerate().rev() {
+            self.buckets.push(rank, at as u32);
         }
         let mut positions = std::mem::take(&mut self.positions);
         let mut merges = 0;
@@ -92,7 +94,15 @@ impl Scratch {
                     self.buckets.clear();
                     break 'buckets;
                 }
-                if self.merge_at(pairs, at, rank) < rank {
+                let before = self.merge_at(pairs, at, rank);
+                let here = self.ranks[at as usize];
+                self.buckets.push(here, at);
+                let mut lower = here;
+                if let Some(&rank) = self.ranks.get(before as usize) {
+                    self.buckets.push(rank, before);
+                    lower = lower.min(rank);
+                }
+                if lower < rank {
                     for &left in positions[done + 1..].iter().rev() {
                         self.buckets.push(rank, left);
                     }
@@ -101,17 +111,10 @@ impl Scratch {
             }
         }
         self.positions = positions;
-        let mut at = 0;
-        let mut kept = 0;
-        while at < len {
-            self.ids[kept] = self.ids[at as usize];
-            kept += 1;
-            at = self.next[at as usize];
-        }
-        self.ids.truncate(kept);
     }
 
-    /// Merges the pair at a position and queues its neighbours' new pairs; gives the lower of their ranks.
+    /// Merges the pair at a position and ranks the two pairs that this makes; gives the position before, or `NONE`.
+    #[inline]
     fn merge_at(&mut self, pairs: &PairRanks, at: u32, rank: u32) -> u32 {
         let (here, right) = (at as usize, self.next[at as usize] as usize);
         let id = pairs.result(rank);
@@ -123,17 +126,12 @@ impl Scratch {
         if let Some(&follower) = self.ids.get(after as usize) {
             self.prev[after as usize] = at;
             self.ranks[here] = pairs.rank(id, follower);
-            self.buckets.push(self.ranks[here], at);
         }
-        let mut lower = self.ranks[here];
         let before = self.prev[here];
         if before != NONE {
-            let rank = pairs.rank(self.ids[before as usize], id);
-            self.ranks[before as usize] = rank;
-            self.buckets.push(rank, before);
-            lower = lower.min(rank);
+            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id);
         }
-        lower
+        before
     }
 
     /// Gives back the memory that a very long pretoken took.

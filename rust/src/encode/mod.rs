@@ -43,6 +43,10 @@ use whole::{KEY_BYTES, Key, WholeTokens};
 /// MiB of cache for each thread that encodes, unless set otherwise.
 pub const CACHE_MIB: usize = 16;
 
+/// Short pretokens looked up together, so that their cache lines are fetched at the same time and not one after the
+/// other: the wait for memory is half of the whole time otherwise.
+const AHEAD: usize = 16;
+
 /// Encodes text with one vocabulary and pattern, from any number of threads at once.
 pub struct Encoder {
     pattern: Pattern,
@@ -56,6 +60,9 @@ pub struct Encoder {
 struct State {
     cache: Cache,
     scratch: Scratch,
+    /// Short pretokens whose ids are still to be appended.
+    waiting: [Key; AHEAD],
+    num_waiting: usize,
 }
 
 impl Encoder {
@@ -110,6 +117,7 @@ impl Encoder {
                 self.encode_pretoken(&mut state, text, piece, out, stop);
             }
         });
+        self.encode_waiting(&mut state, out, stop);
         state.scratch.trim();
         self.pool.put(state);
         result?;
@@ -127,6 +135,8 @@ impl Encoder {
             _ => Box::new(State {
                 cache: Cache::new(mib),
                 scratch: Scratch::default(),
+                waiting: [Key::NONE; AHEAD],
+                num_waiting: 0,
             }),
         }
     }
@@ -141,40 +151,45 @@ impl Encoder {
         stop: &AtomicBool,
     ) {
         if piece.len() <= KEY_BYTES {
-            let key = Key::new(piece, text);
-            if !state.cache.get(key, out) {
-                self.encode_new(state, key, piece, out, stop);
+            if state.num_waiting == AHEAD {
+                self.encode_waiting(state, out, stop);
             }
-        } else if !state.cache.get_long(piece, out) {
-            self.encode_new_long(state, piece, out, stop);
-        }
-    }
-
-    fn encode_new(
-        &self,
-        state: &mut State,
-        key: Key,
-        piece: &[u8],
-        out: &mut Vec<u32>,
-        stop: &AtomicBool,
-    ) {
-        if let Some(id) = self.whole.get(key) {
-            state.cache.put(key, &[id]);
-            out.push(id);
+            state.waiting[state.num_waiting] = Key::new(piece, text);
+            state.num_waiting += 1;
         } else {
-            let ids = state.scratch.merge(&self.pairs, piece, stop);
-            state.cache.put(key, ids);
-            out.extend_from_slice(ids);
+            self.encode_waiting(state, out, stop);
+            self.encode_long(state, piece, out, stop);
         }
     }
 
-    fn encode_new_long(
-        &self,
-        state: &mut State,
-        piece: &[u8],
-        out: &mut Vec<u32>,
-        stop: &AtomicBool,
-    ) {
+    fn encode_waiting(&self, state: &mut State, out: &mut Vec<u32>, stop: &AtomicBool) {
+        let State {
+            cache,
+            scratch,
+            waiting,
+            num_waiting,
+        } = state;
+        let keys = &waiting[..std::mem::take(num_waiting)];
+        cache.touch(keys);
+        for &key in keys {
+            if cache.get(key, out) {
+                continue;
+            }
+            if let Some(id) = self.whole.get(key) {
+                cache.put(key, &[id]);
+                out.push(id);
+            } else {
+                let ids = scratch.merge(&self.pairs, key.bytes(&mut [0; 16]), stop);
+                cache.put(key, ids);
+                out.extend_from_slice(ids);
+            }
+        }
+    }
+
+    fn encode_long(&self, state: &mut State, piece: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) {
+        if state.cache.get_long(piece, out) {
+            return;
+        }
         if let Some(id) = self.whole.get_long(piece) {
             state.cache.put_long(piece, &[id]);
             out.push(id);

@@ -10,6 +10,9 @@ pub const NO_RANK: u32 = u32::MAX;
 pub struct PairRanks {
     byte_ids: [u32; 256],
     byte_pairs: Box<[u32]>,
+    /// A bit for the hash of each pair. Most pairs that are asked for do not merge, and this answers so from 256 KiB
+    /// where the slots have megabytes.
+    filter: Box<[u64]>,
     /// Open addressing, at most half full: (left << 32 | right, rank).
     slots: Box<[(u64, u32)]>,
     /// The id that the merge of each rank makes.
@@ -24,12 +27,15 @@ impl PairRanks {
         let mut table = Self {
             byte_ids,
             byte_pairs: vec![NO_RANK; 1 << 16].into(),
+            filter: vec![0; (merges.len() / 4).next_power_of_two()].into(),
             slots: vec![(0, NO_RANK); (2 * merges.len()).next_power_of_two()].into(),
             results: merges.iter().map(|m| m.id).collect(),
         };
         for (rank, &Merge { left, right, .. }) in (0u32..).zip(merges) {
             let at = table.slot(left, right);
             if table.slots[at].1 == NO_RANK {
+                let (word, bit) = table.filter_bit(hash(left, right));
+                table.filter[word] |= bit;
                 table.slots[at] = (joined(left, right), rank);
             }
         }
@@ -46,16 +52,29 @@ impl PairRanks {
     fn slot(&self, left: u32, right: u32) -> usize {
         let key = joined(left, right);
         let mask = self.slots.len() - 1;
-        let mut at = fold(key, 0x9e37_79b9_7f4a_7c15) as usize & mask;
+        let mut at = hash(left, right) as usize & mask;
         while self.slots[at].1 != NO_RANK && self.slots[at].0 != key {
             at = (at + 1) & mask;
         }
         at
     }
 
+    /// Another part of the hash than the slots use.
+    #[inline]
+    fn filter_bit(&self, hash: u64) -> (usize, u64) {
+        (
+            (hash >> 38) as usize & (self.filter.len() - 1),
+            1 << (hash >> 32 & 63),
+        )
+    }
+
     /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.
     #[inline]
     pub fn rank(&self, left: u32, right: u32) -> u32 {
+        let (word, bit) = self.filter_bit(hash(left, right));
+        if self.filter[word] & bit == 0 {
+            return NO_RANK;
+        }
         self.slots[self.slot(left, right)].1
     }
 
@@ -81,6 +100,11 @@ impl PairRanks {
     pub fn len(&self) -> usize {
         self.results.len()
     }
+}
+
+#[inline]
+fn hash(left: u32, right: u32) -> u64 {
+    fold(joined(left, right), 0x9e37_79b9_7f4a_7c15)
 }
 
 #[inline]

@@ -12,6 +12,9 @@ pub const KEY_BYTES: usize = 15;
 pub struct Key(pub u128);
 
 impl Key {
+    /// The key of nothing.
+    pub const NONE: Self = Self(0);
+
     /// The key of a pretoken of up to 15 bytes. `text` is what it was cut from, if it was: reading 16 bytes there
     /// and masking is faster than copying a variable number.
     #[inline]
@@ -26,6 +29,12 @@ impl Key {
             u128::from_le_bytes(window)
         };
         Self(word | (piece.len() as u128) << 120)
+    }
+
+    /// The pretoken, in the buffer given.
+    pub fn bytes(self, buffer: &mut [u8; 16]) -> &[u8] {
+        *buffer = self.0.to_le_bytes();
+        &buffer[..usize::from(buffer[KEY_BYTES])]
     }
 
     /// Mixes all bits of the key.
@@ -56,7 +65,7 @@ impl WholeTokens {
     pub fn new(vocab: &Vocab) -> Self {
         let num_slots = (2 * vocab.len()).next_power_of_two();
         let mut whole = Self {
-            keys: vec![Key(0); num_slots].into(),
+            keys: vec![Key::NONE; num_slots].into(),
             ids: vec![0; num_slots].into(),
             long: FxHashMap::default(),
             longest: 0,
@@ -79,7 +88,7 @@ impl WholeTokens {
     fn slot(&self, key: Key) -> usize {
         let mask = self.keys.len() - 1;
         let mut at = key.hash() as usize & mask;
-        while self.keys[at] != key && self.keys[at] != Key(0) {
+        while self.keys[at] != key && self.keys[at] != Key::NONE {
             at = (at + 1) & mask;
         }
         at
