@@ -22,8 +22,8 @@ from nanotrain import files
 from nanotrain.distributed import World
 from nanotrain.errors import RunError
 
-# Documents that best-fit packing chooses from. A buffer that holds much of a small corpus draws from
-# the next passes and repeats some documents before others are seen: of 178 documents 30 % of the
+# Documents that best-fit packing chooses from. A buffer that holds much of a small corpus draws
+# from the next passes and repeats documents before others are seen: of 178 documents 30 % of the
 # tokens within one pass with a buffer of 1,000, 99 % with one of 11.
 _BUFFER, _BUFFER_SHARE = 1000, 16
 # Rows that are packed ahead of time to tell which share of the tokens a packing crops.
