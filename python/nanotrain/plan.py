@@ -7,6 +7,7 @@ the share of it that training has been seen to reach.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def plan(resolved: Resolved, *, processes: int = 1) -> Plan:
         RunError: If `train.device` names a device that this machine lacks.
     """
     device = devices.choose(resolved.train.device)
+    _started_bytes()
     with torch.device("meta"):
         model = models.build(resolved)
     train = resolved.train
@@ -182,8 +184,9 @@ def _memory_bytes(device: torch.device) -> float:
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _process_bytes() -> float:
-    """What this process holds with PyTorch loaded; 575 MiB (torch 2.15) where it cannot be read."""
+@functools.cache
+def _started_bytes() -> float:
+    """What this process held at its first plan; 575 MiB (torch 2.15) where it cannot be read."""
     if sys.platform != "linux":
         return 575 * _MIB
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - not a path of ours
@@ -219,11 +222,11 @@ def _peak_bytes(model: models.LanguageModel, resolved: Resolved, kind: str, dtyp
     if kind == "cuda":
         # The backward pass adds about a layer; the context of CUDA is not counted by PyTorch.
         return weights + moments + max(workspace, activations * 1.05 + logits)
-    # Freed blocks of the C library's heap serve later ones badly: with 1,024 to 8,192 tokens,
-    # widths of 256 and 512 the process peaked at 2.2 to 2.3 times the saved activations.
-    # 170 MiB are the libraries' buffers, allocated by the first steps.
-    started = _process_bytes() + 170 * _MIB
-    return started + weights + moments + workspace + 2.25 * activations + logits
+    # Freed blocks of the C library's heap serve later ones badly: with 1,024 to 8,192 tokens and
+    # widths of 256 and 512 a process held 1.8 times the saved activations after one step and 2.4
+    # times after five. 170 MiB are the libraries' buffers, allocated by the first steps.
+    started = _started_bytes() + 170 * _MIB
+    return started + weights + moments + max(workspace, 2.1 * activations + logits)
 
 
 def _activation_values(resolved: Resolved) -> float:
