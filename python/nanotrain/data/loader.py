@@ -95,11 +95,11 @@ class Loader:
             rows -= len(self._packer.next_batch(min(rows, self._batch_rows)))
 
     def forget(self) -> None:
-        """Lets go of the batches kept for `save_recent`."""
-        self._recent.clear()
+        """Lets go of the batches kept for `save_recent`, the last one excepted."""
+        del self._recent[:-1]
 
     def save_recent(self, path: Path) -> None:
-        """Writes the global batches since the last `forget`, (batches, rows, T + 1) ids."""
+        """Writes the global batches from the last `forget` on, (batches, rows, T + 1) ids."""
         with files.replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.stack(self._recent))
 
