@@ -151,6 +151,15 @@ def test_embedding():
     agree("embedding", ids=ids, weight=rand(11, 37), order=order, upstream="expanded")
 
 
+def test_segment_sums_equal_autograd():
+    module = importlib.import_module("nanotrain.kernels.embedding")
+    ids = torch.randint(0, 7, (3, 50), generator=torch.Generator().manual_seed(0))
+    weight, upstream = rand(9, 16).requires_grad_(), rand(3, 50, 16, seed=1)
+    reference("embedding")(ids, weight).backward(upstream)
+    got = module.segment_sums(upstream.view(-1, 16), module.sort_ids(ids), 9)
+    torch.testing.assert_close(got, weight.grad, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(5, 9), (70, 20), (3, 33, 17), (2, 2, 20, 40)])
 def test_symmetric_products(shape):
     x = rand(*shape)

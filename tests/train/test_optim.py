@@ -11,7 +11,7 @@ import torch
 
 from nanotrain import models, optim
 from nanotrain.config import resolve
-from nanotrain.optim.polar import coefficients, orthogonalize
+from nanotrain.optim.polar import _quintic, coefficients, orthogonalize
 
 
 def rand(*shape, seed=0):
@@ -35,22 +35,32 @@ def updates(grads, weight=None, lr=0.02, **options):
         yield (before - p.detach().double()) / lr
 
 
-def test_polar_polynomials_equioscillate():
-    low, high = 1e-3, 1.0
+@pytest.mark.parametrize(("low", "high"), [(1e-3, 1.0), (0.02, 1.0), (0.5, 1.5)])
+def test_polar_polynomials_equioscillate(low, high):
+    a, b, c, error = _quintic(low, high)
+    x = torch.linspace(low, high, 400_001, dtype=torch.float64)
+    y = a * x + b * x**3 + c * x**5
+    assert (1 - y).abs().max().item() == pytest.approx(error, rel=1e-6)
+    # An inner minimum that is as low as the end: no other odd quintic is nearer to 1.
+    inner = y[1:-1][(y[1:-1] < y[:-2]) & (y[1:-1] < y[2:])]
+    assert [1 - y[0].item(), 1 - inner.item()] == pytest.approx([error] * 2, rel=1e-6)
+    assert [y.max().item() - 1, y[-1].item() - 1] == pytest.approx([error] * 2, rel=1e-6)
+
+
+def test_five_steps_reach_the_band():
+    x = torch.logspace(-3, 0, 10_001, dtype=torch.float64)
     for a, b, c in coefficients():
-        x = torch.linspace(low, high, 200_001, dtype=torch.float64)
-        y = a * x + b * x**3 + c * x**5
-        error = (1 - y).abs().max().item()
-        extremes = (y[0], y.max(), y[-1])
-        assert [abs(1 - e.item()) for e in extremes] == pytest.approx([error] * 3, rel=1e-6)
-        low, high = 1 - error, 1 + error
-    assert high - 1 < 0.12
+        x = a * x + b * x**3 + c * x**5
+    assert 0.869 < x.min() < x.max() < 1.131
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (24, 56), (2, 56, 24)])
 def test_orthogonalize_brings_singular_values_to_one(shape):
     x = torch.stack([spread(*shape[-2:], lowest=0.02)] * 2).view(-1, *shape[-2:])
     values = torch.linalg.svdvals(orthogonalize(x.float()))
+    assert 0.85 < values.min() < values.max() < 1.15
+    # A GPU works in bf16, whose rounding adds half a percent.
+    values = torch.linalg.svdvals(orthogonalize(x.bfloat16()).float())
     assert 0.85 < values.min() < values.max() < 1.15
     assert not orthogonalize(torch.zeros(3, 4)).any()
 
@@ -68,7 +78,7 @@ def test_muon_follows_its_definition(rows, columns):
         second = 0.8 * second + 0.2 * polar.square().mean(1 if rows >= columns else 0, True)
         want = polar / second.sqrt()
         cosine = (got * want).sum() / (got.norm() * want.norm())
-        # Five iterations leave each singular value within 12 %.
+        # Five iterations leave each singular value within 14 %.
         assert cosine > 0.98
         scale = math.sqrt(max(1, rows / columns))
         assert got.norm() == pytest.approx(scale * math.sqrt(min(rows, columns)), rel=1e-3)

@@ -42,6 +42,21 @@ def reference(ids: Tensor, weight: Tensor, *, order: Order | None = None) -> Ten
     return weight.index_select(0, ids.flatten()).view(*ids.shape, weight.shape[1])
 
 
+def segment_sums(grad: Tensor, order: Order, num_rows: int) -> Tensor:
+    """The gradient of a table of `num_rows` rows, (num_rows, d), in float32 or wider.
+
+    Args:
+        grad: (n, d), gradient of the row at each position.
+        order: Sorted ids and their positions.
+        num_rows: Rows of the table.
+    """
+    ordered, positions = order
+    edges = torch.arange(num_rows + 1, device=grad.device, dtype=ordered.dtype)
+    lengths = torch.searchsorted(ordered, edges).diff()
+    wide = grad[positions].to(torch.promote_types(grad.dtype, torch.float32))
+    return torch.segment_reduce(wide, "sum", lengths=lengths, axis=0, unsafe=True, initial=0)
+
+
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -61,10 +76,5 @@ class _Rows(torch.autograd.Function):
             wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
             sums = torch.ops.aten.embedding_dense_backward(wide, ids.flatten(), num_rows, -1, False)
             return None, sums.to(ctx.dtype), None, None
-        if ordered is None:
-            ordered, positions = sort_ids(ids)
-        edges = torch.arange(num_rows + 1, device=ids.device, dtype=ordered.dtype)
-        lengths = torch.searchsorted(ordered, edges).diff()
-        wide = grad[positions].to(torch.promote_types(grad.dtype, torch.float32))
-        sums = torch.segment_reduce(wide, "sum", lengths=lengths, axis=0, unsafe=True, initial=0)
-        return None, sums.to(ctx.dtype), None, None
+        order = sort_ids(ids) if ordered is None else (ordered, positions)
+        return None, segment_sums(grad, order, num_rows).to(ctx.dtype), None, None
