@@ -62,7 +62,7 @@ def train(arguments: argparse.Namespace) -> None:
     """`nanobpe train`."""
     from nanobpe import _core, sources
     from nanobpe.cli import flags
-    from nanobpe.console import Progress, log, peak_mib
+    from nanobpe.console import Progress, peak_mib
     from nanobpe.tokenizer import Tokenizer
     from nanobpe.train import train_with_report
 
@@ -124,8 +124,6 @@ def train(arguments: argparse.Namespace) -> None:
                 "hash": tokenizer.hash,
             }
         )
-    elif progress.kind != "off":
-        log("next", f"nanobpe encode INPUT... --tok {arguments.out} --bos --out shards")
 
 
 def _check_writable(out: str) -> None:

@@ -52,10 +52,12 @@ def parse_share(text: str) -> float:
 
 def quantity(number: float, unit: str = "") -> str:
     """Three significant digits with K, M, G or T: "2.03 GB", "431 M", "17"."""
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "K")):
-        if number >= factor * 0.9995 or (letter == "K" and number >= factor):
-            scaled = number / (1e3 if letter == "K" else factor)
-            return f"{significant(scaled)} {letter}{unit}"
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        # What would round to 1,000 of the smaller unit is 1.00 of this one.
+        if number >= factor * 0.9995:
+            return f"{significant(number / factor)} {letter}{unit}"
+    if number >= 1e4:
+        return f"{significant(number / 1e3)} K{unit}"
     plain = f"{number:,}" if isinstance(number, int) else significant(number)
     return f"{plain} {unit}".rstrip()
 

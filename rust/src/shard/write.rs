@@ -87,7 +87,13 @@ impl ShardWriter {
                     remove_temporary(folder)?;
                     known = Some(before);
                 }
-                _ => return Err(Error::value(format!("{shown}: the folder is not empty"))),
+                Some(_) => {
+                    return Err(Error::value(format!(
+                        "{shown}: the folder is not empty\n\
+                         hint: `--resume` goes on with the shards that it holds"
+                    )));
+                }
+                None => return Err(Error::value(format!("{shown}: the folder is not empty"))),
             }
         }
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -312,8 +318,11 @@ fn same_plan(before: &Manifest, now: &Manifest, folder: &Path) -> Result<()> {
         let [a, b] = [before, now].map(|m| m.bos_id.map_or("none".to_string(), |id| id.to_string()));
         return shown("the BOS id", &a, &b);
     }
-    if before.options != now.options {
-        return shown("the options", &before.options, &now.options);
+    for option in now.options.as_object().into_iter().flat_map(|options| options.keys()) {
+        let [a, b] = [before, now].map(|manifest| &manifest.options[option]);
+        if a != b {
+            return shown(option, a, b);
+        }
     }
     if before.sources == now.sources { Ok(()) } else { Err(changed(folder)) }
 }
