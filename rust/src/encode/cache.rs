@@ -2,7 +2,7 @@
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. Pretokens of up to 15 bytes that give up to
 //! four ids are keys of 16 bytes (the text and its length), two to a cache line, the newer first; a lookup is one
-//! line. Longer ones lie in an arena that is emptied when full.
+//! line. All others lie in an arena that is emptied when full.
 
 use super::whole::{Key, fold};
 
@@ -13,7 +13,7 @@ const LINE_WORDS: usize = 4;
 /// Longer pretokens are rarely seen twice.
 const LONGEST: usize = 256;
 /// Ids that a short pretoken's entry holds.
-const MOST_IDS: usize = 4;
+pub const MOST_IDS: usize = 4;
 
 /// One thread's cache; holds nothing when made with a size of 0.
 pub struct Cache {
@@ -93,10 +93,10 @@ impl Cache {
         true
     }
 
-    /// Remembers the ids of a short pretoken, in place of the line's older one.
+    /// Remembers up to four ids of a short pretoken, in place of the line's older one.
     #[inline]
     pub fn put(&mut self, key: Key, ids: &[u32]) {
-        if self.num_lines == 0 || ids.len() > MOST_IDS {
+        if self.num_lines == 0 {
             return;
         }
         let packed = (0..MOST_IDS).rev().fold(0u128, |packed, i| {
@@ -115,12 +115,12 @@ impl Cache {
             .expect("a line has four words")
     }
 
-    /// Appends the ids of a longer pretoken if they are known.
+    /// Appends the ids of any other pretoken if they are known.
     pub fn get_long(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {
         self.long.get(bytes, out)
     }
 
-    /// Remembers the ids of a longer pretoken.
+    /// Remembers the ids of any other pretoken.
     pub fn put_long(&mut self, bytes: &[u8], ids: &[u32]) {
         self.long.put(bytes, ids);
     }

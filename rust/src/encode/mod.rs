@@ -34,7 +34,7 @@ pub mod stream;
 mod tests;
 mod whole;
 
-use cache::Cache;
+use cache::{Cache, MOST_IDS};
 use merge::Scratch;
 use pairs::PairRanks;
 use pool::Pool;
@@ -178,11 +178,20 @@ impl Encoder {
             if let Some(id) = self.whole.get(key) {
                 cache.put(key, &[id]);
                 out.push(id);
-            } else {
-                let ids = scratch.merge(&self.pairs, key.bytes(&mut [0; 16]), stop);
-                cache.put(key, ids);
-                out.extend_from_slice(ids);
+                continue;
             }
+            let mut buffer = [0; 16];
+            let piece = key.bytes(&mut buffer);
+            if piece.len() > MOST_IDS && cache.get_long(piece, out) {
+                continue;
+            }
+            let ids = scratch.merge(&self.pairs, piece, stop);
+            if ids.len() <= MOST_IDS {
+                cache.put(key, ids);
+            } else {
+                cache.put_long(piece, ids);
+            }
+            out.extend_from_slice(ids);
         }
     }
 
