@@ -94,7 +94,7 @@ def step_line(row: dict[str, float], steps: int, *, eta: float) -> str:
     """One step: `step     50/2205  loss 5.812  lr 1.00 ...`."""
     place = f"{row['step']}/{steps}"
     return (
-        f"step {place:>{2 * len(str(steps)) + 4}}  loss {row['loss']:.3f}  lr {row['lr']:.2f}"
+        f"step{place:>{2 * len(str(steps)) + 4}}  loss {row['loss']:.3f}  lr {row['lr']:.2f}"
         f"  grad {figures(row['grad_norm'])}  {milliseconds(row['step_ms'])} ms"
         f"  {scaled(row['tokens_per_s'])} tok/s  MFU {100 * row['mfu']:.1f} %"
         f"  mem {row['peak_mib'] / 1024:.1f}  eta {duration(eta)}"
@@ -107,6 +107,6 @@ def eval_line(
     """One evaluation: `eval    250/2205  val 1.0903 bpb (best) ...`."""
     place = f"{step}/{steps}"
     return (
-        f"eval {place:>{2 * len(str(steps)) + 4}}  {split} {bpb:.4f} bpb{' (best)' if best else ''}"
+        f"eval{place:>{2 * len(str(steps)) + 4}}  {split} {bpb:.4f} bpb{' (best)' if best else ''}"
         f"   {scaled(tokens)} tokens   {seconds:.1f} s"
     )
