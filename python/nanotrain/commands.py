@@ -195,8 +195,13 @@ def report(arguments: argparse.Namespace) -> int:
     """`nanotrain report`."""
     from nanotrain.folder import Folder
     from nanotrain.observe.report import write_report
+    from nanotrain.summary import progress, summary
 
-    print(write_report(Folder(Path(arguments.run)).require()))
+    folder = Folder(Path(arguments.run)).require()
+    path = write_report(folder)
+    if line := progress(summary(folder)):
+        print(line, file=sys.stderr)
+    print(path)
     return 0
 
 

@@ -26,7 +26,7 @@ from nanotrain.observe.writer import Writer
 from nanotrain.plan import Plan, plan
 from nanotrain.resume import check_tokenizer, config_of, cut_back
 from nanotrain.state import LossScaler, TrainState
-from nanotrain.summary import summary
+from nanotrain.summary import progress, summary
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,10 @@ def run(prepared: Prepared, log: Log, *, preset: str | None) -> Outcome:
 
         log.line(f"report   {write_report(folder)}")
     distributed.leave()
-    return Outcome(summary(folder), stopped_by)
+    result = summary(folder)
+    if not stopped_by and (line := progress(result)):
+        log.line(f"result   {line}")
+    return Outcome(result, stopped_by)
 
 
 def _state(prepared: Prepared) -> TrainState:

@@ -27,7 +27,17 @@ def summary(folder: Folder) -> dict[str, Any]:
         "train_bpb": of_train[-1]["bpb"] if of_train else None,
         "val_bpb": scores[-1]["bpb"] if scores else None,
         "best_val_bpb": min((r["bpb"] for r in scores if r["step"]), default=None),
+        "untrained_val_bpb": next((r["bpb"] for r in scores if not r["step"]), None),
         "tokens_per_s": done / spent_s if spent_s else None,
         "checkpoint": str(folder.checkpoint(checkpoints[-1])) if checkpoints else None,
         "report": str(folder.report) if folder.report.exists() else None,
     }
+
+
+def progress(result: dict[str, Any]) -> str | None:
+    """What training has brought: "val bpb 3.8498 -> 1.8987, 50.7 % below untrained"."""
+    untrained, trained = result["untrained_val_bpb"], result["best_val_bpb"]
+    if not untrained or not trained:
+        return None
+    below = 100 * (1 - trained / untrained)
+    return f"val bpb {untrained:.4f} -> {trained:.4f}, {below:.1f} % below untrained"

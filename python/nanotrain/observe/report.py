@@ -72,11 +72,8 @@ def _subtitle(facts: dict[str, Any]) -> str:
 
 def _cards(result: dict[str, Any], rows: Sequence[Row]) -> str:
     """The figures that people look for first."""
-    untrained = next(
-        (r["bpb"] for r in rows if r.get("kind") == "eval" and r["step"] == 0 and r.get("bpb")),
-        None,
-    )
-    best, mfu = result["best_val_bpb"], [r["mfu"] for r in rows if r.get("mfu")]
+    untrained, best = result["untrained_val_bpb"], result["best_val_bpb"]
+    mfu = [r["mfu"] for r in rows if r.get("mfu")]
     fall = f"{100 * (1 - best / untrained):.0f} % below untrained" if best and untrained else ""
     entries = [
         ("best validation", _bpb(best), fall),
