@@ -36,7 +36,12 @@ impl Caller {
     pub(super) fn new(progress: Option<Py<PyAny>>, row: Row) -> Self {
         let now = Instant::now();
         let progress = progress.map(|call| (call, row));
-        Self { progress, raised: None, looked: now, told: now }
+        Self {
+            progress,
+            raised: None,
+            looked: now,
+            told: now,
+        }
     }
 
     /// Looks for signals and tells the progress, each when it is due; what is raised is kept for [`Caller::result`].
@@ -49,9 +54,13 @@ impl Caller {
         let tell = now.duration_since(self.told) >= TELL;
         let told = Python::attach(|py| {
             py.check_signals()?;
-            let Some((call, row)) = self.progress.as_ref().filter(|_| tell) else { return Ok(()) };
+            let Some((call, row)) = self.progress.as_ref().filter(|_| tell) else {
+                return Ok(());
+            };
             let dict = PyDict::new(py);
-            row().into_iter().try_for_each(|(key, value)| dict.set_item(key, value))?;
+            row()
+                .into_iter()
+                .try_for_each(|(key, value)| dict.set_item(key, value))?;
             call.call1(py, (dict,)).map(drop)
         });
         if tell {
@@ -85,7 +94,9 @@ impl<T: Send + 'static> Intake<T> {
     ) -> PyResult<R> {
         py.detach(|| {
             let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some((feed, caller)) = held.as_mut() else { return Err(ended()) };
+            let Some((feed, caller)) = held.as_mut() else {
+                return Err(ended());
+            };
             let result = work(feed, &mut || caller.poll());
             let result = caller.result(result);
             if result.is_err() {
@@ -101,7 +112,13 @@ impl<T: Send + 'static> Intake<T> {
     }
 
     /// A local file that is not compressed; `kind` is "text" or "jsonl".
-    pub(super) fn add_file(&self, py: Python<'_>, path: PathBuf, kind: &str, field: &str) -> PyResult<()> {
+    pub(super) fn add_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        kind: &str,
+        field: &str,
+    ) -> PyResult<()> {
         match kind {
             "text" => self.with(py, |feed, poll| feed.text_file(&path, poll)),
             "jsonl" => self.with(py, |feed, poll| feed.json_file(&path, field, poll)),
@@ -126,7 +143,10 @@ impl<T: Send + 'static> Intake<T> {
             "text" => {
                 let mut stream = TextStream::default();
                 while let Some(block) = next()? {
-                    if self.with(py, |feed, poll| feed.text(&mut stream, &block, poll).map(|()| feed.is_full()))? {
+                    if self.with(py, |feed, poll| {
+                        feed.text(&mut stream, &block, poll)
+                            .map(|()| feed.is_full())
+                    })? {
                         break;
                     }
                 }
@@ -135,7 +155,10 @@ impl<T: Send + 'static> Intake<T> {
             "jsonl" => {
                 let mut stream = JsonStream::new(name, field);
                 while let Some(block) = next()? {
-                    if self.with(py, |feed, poll| feed.json(&mut stream, &block, poll).map(|()| feed.is_full()))? {
+                    if self.with(py, |feed, poll| {
+                        feed.json(&mut stream, &block, poll)
+                            .map(|()| feed.is_full())
+                    })? {
                         return Ok(());
                     }
                 }
@@ -156,13 +179,19 @@ impl<T: Send + 'static> Intake<T> {
         let offsets = offsets.as_slice()?;
         let view = data.readonly();
         let bytes = view.as_slice()?;
-        let inside = offsets.first().is_none_or(|&first| first >= 0)
-            && offsets.last().is_none_or(|&last| last as u64 <= bytes.len() as u64);
-        if !inside || !offsets.is_sorted() {
-            return Err(PyValueError::new_err("the offsets of an Arrow array are not in order within its data"));
-        }
-        let ranges: Vec<_> = offsets.windows(2).map(|w| w[0] as usize..w[1] as usize).collect();
-        let shared = Shared { start: bytes.as_ptr(), len: bytes.len(), _owner: data.clone().unbind() };
+        let end = |&end: &i64| usize::try_from(end).ok().filter(|end| *end <= bytes.len());
+        let ends: Option<Vec<usize>> = offsets.iter().map(end).collect();
+        let Some(ends) = ends.filter(|ends| ends.is_sorted()) else {
+            return Err(PyValueError::new_err(
+                "the offsets of an Arrow array are not in order within its data",
+            ));
+        };
+        let ranges: Vec<_> = ends.windows(2).map(|w| w[0]..w[1]).collect();
+        let shared = Shared {
+            start: bytes.as_ptr(),
+            len: bytes.len(),
+            _owner: data.clone().unbind(),
+        };
         let shared: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(shared);
         drop(view);
         self.with(py, |feed, poll| feed.shared(&shared, ranges, poll))
@@ -170,15 +199,24 @@ impl<T: Send + 'static> Intake<T> {
 
     /// Documents as `str` or `bytes`.
     pub(super) fn add_texts(&self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<()> {
-        let texts: Vec<Text> = texts.try_iter()?.map(|text| Text::new(&text?)).collect::<PyResult<_>>()?;
-        self.with(py, |feed, poll| texts.iter().try_for_each(|text| feed.document(text.as_ref(), poll)))
+        let texts: Vec<Text> = texts
+            .try_iter()?
+            .map(|text| Text::new(&text?))
+            .collect::<PyResult<_>>()?;
+        self.with(py, |feed, poll| {
+            texts
+                .iter()
+                .try_for_each(|text| feed.document(text.as_ref(), poll))
+        })
     }
 
     /// Waits until all is worked off.
     pub(super) fn finish(&self, py: Python<'_>) -> PyResult<Vec<T>> {
         py.detach(|| {
             let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some((feed, mut caller)) = held else { return Err(ended()) };
+            let Some((feed, mut caller)) = held else {
+                return Err(ended());
+            };
             let result = feed.finish(&mut || caller.poll());
             caller.result(result)
         })
@@ -195,7 +233,9 @@ fn ended() -> PyErr {
 }
 
 fn unknown(kind: &str) -> PyErr {
-    PyValueError::new_err(format!("input kind {kind:?} is neither \"text\" nor \"jsonl\""))
+    PyValueError::new_err(format!(
+        "input kind {kind:?} is neither \"text\" nor \"jsonl\""
+    ))
 }
 
 /// Bytes of a numpy array that lives as long as this does.
@@ -231,7 +271,9 @@ impl Text {
         }
         if !text.is_instance_of::<PyString>() {
             let kind = text.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("a document is {kind}; str or bytes are needed")));
+            return Err(PyTypeError::new_err(format!(
+                "a document is {kind}; str or bytes are needed"
+            )));
         }
         if let Ok(text) = text.extract() {
             return Ok(Self::Str(text));

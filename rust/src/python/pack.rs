@@ -42,7 +42,14 @@ impl PyPacker {
         epochs: Option<u64>,
     ) -> PyResult<Self> {
         let mode = Mode::named(mode)?;
-        let options = PackOptions { row_tokens, mode, bos, seed, buffer_documents, epochs };
+        let options = PackOptions {
+            row_tokens,
+            mode,
+            bos,
+            seed,
+            buffer_documents,
+            epochs,
+        };
         Self::new(py, Source::Shards(shards.0.clone()), options)
     }
 
@@ -63,7 +70,14 @@ impl PyPacker {
         epochs: Option<u64>,
     ) -> PyResult<Self> {
         let mode = Mode::named(mode)?;
-        let options = PackOptions { row_tokens, mode, bos, seed, buffer_documents, epochs };
+        let options = PackOptions {
+            row_tokens,
+            mode,
+            bos,
+            seed,
+            buffer_documents,
+            epochs,
+        };
         let source = Source::Documents {
             bytes: bytes.as_slice()?.to_vec(),
             ends: ends.as_slice()?.to_vec(),
@@ -124,7 +138,10 @@ impl PyPacker {
 impl PyPacker {
     fn new(py: Python<'_>, source: Source, options: PackOptions) -> PyResult<Self> {
         let packer = py.detach(|| Packer::new(source, options))?;
-        Ok(Self { row_bytes: packer.row_bytes(), inner: Mutex::new(packer) })
+        Ok(Self {
+            row_bytes: packer.row_bytes(),
+            inner: Mutex::new(packer),
+        })
     }
 }
 

@@ -118,12 +118,17 @@ impl PyDocumentEncoder {
             .into());
         }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let start = py.detach(|| ShardWriter::start(&folder, plan, &names, shard_tokens, resume))?;
+        let start =
+            py.detach(|| ShardWriter::start(&folder, plan, &names, shard_tokens, resume))?;
         let writer = match start {
             Start::Complete(manifest) => return Ok((None, Some(manifest.to_json()))),
             Start::Writer(writer) => *writer,
         };
-        let sink = ShardSink { writer, vocab: tokenizer.vocab(), split: 0 };
+        let sink = ShardSink {
+            writer,
+            vocab: tokenizer.vocab(),
+            split: 0,
+        };
         let made = Self::start(tokenizer, options, splitter, Box::new(sink), progress)?;
         Ok((Some(made), None))
     }
@@ -135,8 +140,17 @@ impl PyDocumentEncoder {
         options: Options,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let sink = TextSink { out: std::io::stdout(), inside: false };
-        Self::start(tokenizer, options, Splitter::new(&[1.0], 0)?, Box::new(sink), progress)
+        let sink = TextSink {
+            out: std::io::stdout(),
+            inside: false,
+        };
+        Self::start(
+            tokenizer,
+            options,
+            Splitter::new(&[1.0], 0)?,
+            Box::new(sink),
+            progress,
+        )
     }
 
     /// Counts documents, bytes, words, ids, and documents that do not come back from decoding.
@@ -149,7 +163,14 @@ impl PyDocumentEncoder {
         let sink = TallySink::new(tokenizer.vocab().len());
         let vocab = Some(tokenizer.vocab());
         let splitter = Splitter::new(&[1.0], 0)?;
-        Self::start_checked(tokenizer, options, splitter, Box::new(sink), progress, vocab)
+        Self::start_checked(
+            tokenizer,
+            options,
+            splitter,
+            Box::new(sink),
+            progress,
+            vocab,
+        )
     }
 
     fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
@@ -228,7 +249,13 @@ impl PyDocumentEncoder {
         progress: Option<Py<PyAny>>,
         checked: Option<Arc<Vocab>>,
     ) -> PyResult<Self> {
-        let Options { bos, threads, split_on, max_bytes, max_document_chars } = options;
+        let Options {
+            bos,
+            threads,
+            split_on,
+            max_bytes,
+            max_document_chars,
+        } = options;
         let encoder = tokenizer.encoder();
         let results = Arc::new(InOrder::new(sink));
         let splitter = Arc::new(splitter);
@@ -240,19 +267,27 @@ impl PyDocumentEncoder {
             results: results.clone(),
         });
         let pattern = Arc::new(encoder.pattern().clone());
-        let reading = FeedOptions { split_on, keep_whole: Vec::new(), max_bytes, max_document_chars };
+        let reading = FeedOptions {
+            split_on,
+            keep_whole: Vec::new(),
+            max_bytes,
+            max_document_chars,
+        };
         let feed = Feed::new(Pool::start(work.collect()), pattern, reading)?;
-        let (fed, out) = (feed.fed().clone(), results.clone());
+        let (counted, out) = (feed.fed().clone(), results.clone());
         let row = move || {
             let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
             vec![
-                ("documents", load(&fed.documents)),
-                ("bytes", load(&fed.bytes)),
+                ("documents", load(&counted.documents)),
+                ("bytes", load(&counted.bytes)),
                 ("tokens", load(&out.tokens)),
             ]
         };
         let caller = Caller::new(progress, Box::new(row));
-        Ok(Self { intake: Intake::new(feed, caller), results })
+        Ok(Self {
+            intake: Intake::new(feed, caller),
+            results,
+        })
     }
 }
 

@@ -40,14 +40,19 @@ impl Splitter {
     pub fn new(shares: &[f64], seed: u64) -> Result<Self> {
         let sum: f64 = shares.iter().sum();
         if shares.iter().any(|s| s.is_nan() || *s < 0.0) || (sum - 1.0).abs() > 1e-6 {
-            return Err(Error::value(format!("shares {shares:?} must not be negative and add up to 1")));
+            return Err(Error::value(format!(
+                "shares {shares:?} must not be negative and add up to 1"
+            )));
         }
         let mut sum = 0.0;
         let upto = shares.iter().map(|share| {
             sum += share;
             sum
         });
-        Ok(Self { seed, upto: upto.collect() })
+        Ok(Self {
+            seed,
+            upto: upto.collect(),
+        })
     }
 
     /// The number of the document's split: equal documents go to one, and no other document plays a part.
@@ -56,8 +61,14 @@ impl Splitter {
         let place = (hash >> 11) as f64 / (1u64 << 53) as f64;
         // Rounding may leave the last sum below 1; then the last split that has a share takes the rest.
         let last = self.upto.iter().rposition(|upto| *upto > 0.0).unwrap_or(0);
-        let last = (0..=last).rev().find(|&i| i == 0 || self.upto[i] > self.upto[i - 1]).unwrap_or(last);
-        self.upto.iter().position(|upto| place < *upto).unwrap_or(last)
+        let last = (0..=last)
+            .rev()
+            .find(|&i| i == 0 || self.upto[i] > self.upto[i - 1])
+            .unwrap_or(last);
+        self.upto
+            .iter()
+            .position(|upto| place < *upto)
+            .unwrap_or(last)
     }
 }
 
@@ -114,7 +125,9 @@ pub struct EncodeWork {
 
 impl EncodeWork {
     fn check(&self, text: &[u8], ids: &[u32], begins: bool) -> (u64, bool) {
-        let Some(vocab) = &self.checked else { return (0, true) };
+        let Some(vocab) = &self.checked else {
+            return (0, true);
+        };
         let words = String::from_utf8_lossy(text).split_whitespace().count() as u64;
         if self.encoder.pattern().normalizes() {
             return (words, true);
@@ -220,12 +233,15 @@ impl InOrder {
         let mut result = Ok(());
         while result.is_ok() {
             let next = queue.next;
-            let Some(encoded) = queue.waiting.remove(&next) else { break };
+            let Some(encoded) = queue.waiting.remove(&next) else {
+                break;
+            };
             drop(queue);
             result = if stop.load(Ordering::Relaxed) {
                 Err(Error::Interrupted)
             } else {
-                self.tokens.fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
+                self.tokens
+                    .fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
                 self.sink().take(&encoded, stop)
             };
             queue = self.lock();
@@ -257,7 +273,8 @@ impl Sink for ShardSink {
                 begins: piece.begins,
             };
             let vocab = &self.vocab;
-            self.writer.part(self.split, part, &|id| vocab.bytes(id).len() as u64, stop)?;
+            self.writer
+                .part(self.split, part, &|id| vocab.bytes(id).len() as u64, stop)?;
         }
         Ok(())
     }
@@ -326,7 +343,10 @@ pub struct TallySink {
 impl TallySink {
     /// For a vocabulary of `size` ids.
     pub fn new(size: usize) -> Self {
-        Self { ids: vec![0; size], ..Self::default() }
+        Self {
+            ids: vec![0; size],
+            ..Self::default()
+        }
     }
 }
 
@@ -346,7 +366,9 @@ impl Sink for TallySink {
     }
 
     fn finish(&mut self, _: &AtomicBool) -> Result<Option<String>> {
-        Ok(Some(serde_json::to_string(self).expect("a tally has string keys only")))
+        Ok(Some(
+            serde_json::to_string(self).expect("a tally has string keys only"),
+        ))
     }
 
     fn abandon(&mut self) -> bool {

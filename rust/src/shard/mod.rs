@@ -19,7 +19,10 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 pub mod encode;
+mod open;
 pub mod read;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use read::{Shards, Verification, verify};
@@ -35,7 +38,11 @@ pub const JOURNAL: &str = "resume.json";
 
 /// Magic and version of ids of `width` bytes.
 fn magic(width: usize) -> [i32; 2] {
-    if width == 2 { [20_240_520, 1] } else { [20_240_801, 7] }
+    if width == 2 {
+        [20_240_520, 1]
+    } else {
+        [20_240_801, 7]
+    }
 }
 
 /// The header of a shard with `tokens` ids of `width` bytes.
@@ -156,8 +163,13 @@ impl Manifest {
         let names = manifest.splits.values().flat_map(|s| &s.shards);
         let names = names.flat_map(|s| [Some(&s.name), s.index.as_ref().map(|i| &i.name)]);
         for name in names.flatten() {
-            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
-                return Err(wrong(format!("names the shard {name:?}, which is no plain file name")));
+            if Path::new(name)
+                .file_name()
+                .is_none_or(|file| file != name.as_str())
+            {
+                return Err(wrong(format!(
+                    "names the shard {name:?}, which is no plain file name"
+                )));
             }
         }
         Ok(manifest)
@@ -179,7 +191,9 @@ impl Manifest {
         match self.dtype.as_str() {
             "uint16" => Ok(2),
             "uint32" => Ok(4),
-            other => Err(Error::format(format!("dtype {other:?} is neither uint16 nor uint32"))),
+            other => Err(Error::format(format!(
+                "dtype {other:?} is neither uint16 nor uint32"
+            ))),
         }
     }
 }

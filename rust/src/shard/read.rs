@@ -28,17 +28,34 @@ impl Shards {
         let manifest = open_manifest(folder)?;
         let width = manifest.width()?;
         let Some(found) = manifest.splits.get(split).filter(|s| !s.shards.is_empty()) else {
-            let held: Vec<_> = manifest.splits.iter().filter(|(_, s)| !s.shards.is_empty()).collect();
+            let held: Vec<_> = manifest
+                .splits
+                .iter()
+                .filter(|(_, s)| !s.shards.is_empty())
+                .collect();
             let held: Vec<_> = held.iter().map(|(name, _)| name.as_str()).collect();
             return Err(Error::value(format!(
                 "{}: there is no split {split:?}; it holds {}",
                 folder.display(),
-                if held.is_empty() { "none".to_string() } else { held.join(", ") }
+                if held.is_empty() {
+                    "none".to_string()
+                } else {
+                    held.join(", ")
+                }
             )));
         };
-        let maps = found.shards.iter().map(|info| map(&folder.join(&info.name), width, info.tokens));
+        let maps = found
+            .shards
+            .iter()
+            .map(|info| map(&folder.join(&info.name), width, info.tokens));
         let maps = maps.collect::<Result<_>>()?;
-        Ok(Self { folder: folder.to_path_buf(), split: split.to_string(), width, maps, manifest })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            split: split.to_string(),
+            width,
+            maps,
+            manifest,
+        })
     }
 
     /// The record of the whole folder.
@@ -97,10 +114,12 @@ impl Shards {
             None => match self.manifest.bos_id {
                 Some(bos) if self.width == 2 => positions_16(self.bytes(index), bos as u16),
                 Some(bos) => positions_32(self.bytes(index), bos),
-                None => return Err(Error::format(format!(
-                    "{}: the manifest names neither a BOS id nor an index of documents",
-                    self.path(index).display()
-                ))),
+                None => {
+                    return Err(Error::format(format!(
+                        "{}: the manifest names neither a BOS id nor an index of documents",
+                        self.path(index).display()
+                    )));
+                }
             },
         };
         if starts.len() as u64 != info.documents {
@@ -122,9 +141,15 @@ fn open_manifest(folder: &Path) -> Result<Manifest> {
     if !path.exists() {
         let unfinished = folder.join(super::JOURNAL).exists();
         return Err(Error::format(if unfinished {
-            format!("{}: these shards are unfinished; `nanobpe encode --resume` ends them", folder.display())
+            format!(
+                "{}: these shards are unfinished; `nanobpe encode --resume` ends them",
+                folder.display()
+            )
         } else {
-            format!("{}: no shards here, {MANIFEST} is missing", folder.display())
+            format!(
+                "{}: no shards here, {MANIFEST} is missing",
+                folder.display()
+            )
         }));
     }
     Manifest::read(&path)
@@ -136,12 +161,15 @@ fn map(path: &Path, width: usize, tokens: u64) -> Result<Mmap> {
     let file = File::open(path).map_err(Error::io(path))?;
     let size = file.metadata().map_err(Error::io(path))?.len();
     if size < HEADER_BYTES as u64 {
-        return wrong(format!("{size} bytes are fewer than a shard's header of {HEADER_BYTES}"));
+        return wrong(format!(
+            "{size} bytes are fewer than a shard's header of {HEADER_BYTES}"
+        ));
     }
     // SAFETY: shards are never changed in place once they have their name, neither by us nor by anyone who means well;
     // a file truncated while mapped ends the process with SIGBUS, as for every reader of mapped files.
     let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-    let field = |i: usize| i32::from_le_bytes([map[4 * i], map[4 * i + 1], map[4 * i + 2], map[4 * i + 3]]);
+    let field =
+        |i: usize| i32::from_le_bytes([map[4 * i], map[4 * i + 1], map[4 * i + 2], map[4 * i + 3]]);
     if [field(0), field(1)] != magic(width) {
         return wrong(format!(
             "magic {} version {} is not that of uint{} shards, {:?}",
@@ -152,11 +180,16 @@ fn map(path: &Path, width: usize, tokens: u64) -> Result<Mmap> {
         ));
     }
     if map[..HEADER_BYTES] != header(width, tokens) {
-        return wrong(format!("the header counts {} tokens, the manifest {tokens}", field(2)));
+        return wrong(format!(
+            "the header counts {} tokens, the manifest {tokens}",
+            field(2)
+        ));
     }
     let want = HEADER_BYTES as u64 + tokens * width as u64;
     if size != want {
-        return wrong(format!("{size} bytes on disk, {want} expected for {tokens} tokens"));
+        return wrong(format!(
+            "{size} bytes on disk, {want} expected for {tokens} tokens"
+        ));
     }
     Ok(map)
 }
@@ -167,10 +200,16 @@ fn read_index(path: &Path, info: &ShardInfo) -> Result<Vec<u32>> {
     if bytes.len() % 4 != 0 {
         return wrong("its size is no multiple of 4 bytes");
     }
-    let starts: Vec<u32> =
-        bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let starts: Vec<u32> = bytes
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
     let ordered = starts.is_sorted() && starts.last().is_none_or(|&s| u64::from(s) <= info.tokens);
-    if ordered { Ok(starts) } else { wrong("the positions are not in order within the shard") }
+    if ordered {
+        Ok(starts)
+    } else {
+        wrong("the positions are not in order within the shard")
+    }
 }
 
 fn positions_16(bytes: &[u8], id: u16) -> Vec<u32> {
@@ -219,7 +258,10 @@ pub fn verify(folder: &Path, proceed: &mut dyn FnMut(u64) -> bool) -> Result<Ver
         for info in &split.shards {
             found.shards += 1;
             found.tokens += info.tokens;
-            for (sum, part) in sums.iter_mut().zip([info.documents, info.tokens, info.bytes]) {
+            for (sum, part) in sums
+                .iter_mut()
+                .zip([info.documents, info.tokens, info.bytes])
+            {
                 *sum += part;
             }
             if let Err(error) = verify_shard(folder, &manifest, width, info, proceed) {
@@ -231,7 +273,9 @@ pub fn verify(folder: &Path, proceed: &mut dyn FnMut(u64) -> bool) -> Result<Ver
         }
         if sums != [split.documents, split.tokens, split.bytes] {
             let path = folder.join(MANIFEST);
-            found.errors.push(format!("{}: the sums of {name} are wrong", path.display()));
+            found
+                .errors
+                .push(format!("{}: the sums of {name} are wrong", path.display()));
         }
     }
     Ok(found)
@@ -250,14 +294,21 @@ fn verify_shard(
         if sha256_file(path, proceed)? == want {
             return Ok(());
         }
-        Err(Error::format(format!("{}: its checksum is not the manifest's", path.display())))
+        Err(Error::format(format!(
+            "{}: its checksum is not the manifest's",
+            path.display()
+        )))
     };
     same(&path, &info.sha256)?;
     if let Some(index) = &info.index {
         same(&folder.join(&index.name), &index.sha256)?;
     }
     let ids = map[HEADER_BYTES..].chunks_exact(width);
-    let id = |b: &[u8]| b.iter().rev().fold(0usize, |id, &b| id << 8 | usize::from(b));
+    let id = |b: &[u8]| {
+        b.iter()
+            .rev()
+            .fold(0usize, |id, &b| id << 8 | usize::from(b))
+    };
     let highest: Cow<'_, str> = match ids.map(id).max() {
         Some(highest) if highest >= manifest.vocab_size => highest.to_string().into(),
         _ => return Ok(()),

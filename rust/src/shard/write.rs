@@ -4,18 +4,13 @@
 //! A run that resumes goes through all documents again and only counts those of shards that the journal knows, so its
 //! result is that of an unbroken run by construction; counts that differ say that the inputs have changed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
-use super::{
-    HEADER_BYTES, IndexInfo, JOURNAL, MANIFEST, Manifest, ShardInfo, Split, header, hex, sha256_file,
-    temporary, write_whole,
-};
+use super::open::{Mark, OpenShard};
+use super::{HEADER_BYTES, JOURNAL, MANIFEST, Manifest, Split, write_whole};
 use crate::error::{Error, Result};
 
 /// Between two writings of the journal: with many small shards it would cost more than they do. Shards that a killed
@@ -71,11 +66,16 @@ impl ShardWriter {
     ) -> Result<Start> {
         let mut known = None;
         if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-            let found = [MANIFEST, JOURNAL].map(|name| folder.join(name)).into_iter().find(|p| p.exists());
+            let found = [MANIFEST, JOURNAL]
+                .map(|name| folder.join(name))
+                .into_iter()
+                .find(|p| p.exists());
             let shown = folder.display();
             match found {
                 None if resume => {
-                    return Err(Error::value(format!("{shown}: holds no shards to go on with")));
+                    return Err(Error::value(format!(
+                        "{shown}: holds no shards to go on with"
+                    )));
                 }
                 Some(path) if resume => {
                     let before = Manifest::read(&path)?;
@@ -100,7 +100,11 @@ impl ShardWriter {
         let width = plan.width()?;
         let mut splits = Vec::new();
         for name in names {
-            let before = known.as_ref().and_then(|k| k.splits.get(*name)).cloned().unwrap_or_default();
+            let before = known
+                .as_ref()
+                .and_then(|k| k.splits.get(*name))
+                .cloned()
+                .unwrap_or_default();
             for info in &before.shards {
                 let path = folder.join(&info.name);
                 let size = fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -112,9 +116,22 @@ impl ShardWriter {
                     )));
                 }
             }
-            splits.push(SplitWriter { name: (*name).to_string(), before, done: Split::default(), open: None });
+            splits.push(SplitWriter {
+                name: (*name).to_string(),
+                before,
+                done: Split::default(),
+                open: None,
+            });
         }
-        let writer = Self { folder: folder.to_path_buf(), plan, width, shard_tokens, splits, abandoned: false, journaled: Instant::now() };
+        let writer = Self {
+            folder: folder.to_path_buf(),
+            plan,
+            width,
+            shard_tokens,
+            splits,
+            abandoned: false,
+            journaled: Instant::now(),
+        };
         if known.is_none() {
             writer.write_record(JOURNAL)?;
         }
@@ -134,26 +151,37 @@ impl ShardWriter {
         token_bytes: &dyn Fn(u32) -> u64,
         stop: &AtomicBool,
     ) -> Result<()> {
-        let Part { mut ids, mut bytes, begins } = part;
+        let Part {
+            mut ids,
+            mut bytes,
+            begins,
+        } = part;
         if self.abandoned {
             return Err(Error::Interrupted);
         }
         if begins {
             let writer = &mut self.splits[split];
             // A shard that is known to be complete says itself whether one more document begins in it.
-            let known = writer.open.as_ref().and_then(|open| Some((open, open.known.as_ref()?)));
+            let known = writer
+                .open
+                .as_ref()
+                .and_then(|open| Some((open, open.known.as_ref()?)));
             if known.is_some_and(|(open, known)| open.count.documents >= known.documents) {
                 self.close(split, stop)?;
             }
             let open = self.opened(split)?;
-            open.document = Mark { tokens: open.count.tokens, bytes: open.count.bytes };
+            open.document = Mark {
+                tokens: open.count.tokens,
+                bytes: open.count.bytes,
+            };
             open.starts.push(open.count.tokens as u32);
             open.count.documents += 1;
         }
         loop {
             let limit = self.shard_tokens;
             let open = self.opened(split)?;
-            let room = (open.known.as_ref().map_or(limit, |known| known.tokens) - open.count.tokens) as usize;
+            let room = (open.known.as_ref().map_or(limit, |known| known.tokens) - open.count.tokens)
+                as usize;
             if ids.len() <= room {
                 return open.append(ids, bytes);
             }
@@ -163,7 +191,11 @@ impl ShardWriter {
                 continue;
             }
             let (here, rest) = ids.split_at(room);
-            let here_bytes = here.iter().map(|&id| token_bytes(id)).sum::<u64>().min(bytes);
+            let here_bytes = here
+                .iter()
+                .map(|&id| token_bytes(id))
+                .sum::<u64>()
+                .min(bytes);
             open.append(here, here_bytes)?;
             self.close(split, stop)?;
             (ids, bytes) = (rest, bytes - here_bytes);
@@ -176,7 +208,9 @@ impl ShardWriter {
     /// `Error::Io`; `Error::Value` if there was nothing to write, or a resumed run met other documents.
     pub fn finish(&mut self, stop: &AtomicBool) -> Result<Manifest> {
         if self.counts()[1] == 0 {
-            return Err(Error::value("there is nothing to write: the inputs hold no text"));
+            return Err(Error::value(
+                "there is nothing to write: the inputs hold no text",
+            ));
         }
         for split in 0..self.splits.len() {
             if self.splits[split].open.is_some() {
@@ -230,14 +264,19 @@ impl ShardWriter {
     fn write_record(&self, name: &str) -> Result<Manifest> {
         let mut manifest = self.plan.clone();
         for split in &self.splits {
-            let held = if split.done.shards.len() < split.before.shards.len() { &split.before } else { &split.done };
+            let held = if split.done.shards.len() < split.before.shards.len() {
+                &split.before
+            } else {
+                &split.done
+            };
             manifest.splits.insert(split.name.clone(), held.clone());
         }
         let splits = manifest.splits.values();
         manifest.documents = splits.clone().map(|s| s.documents).sum();
         manifest.tokens = splits.clone().map(|s| s.tokens).sum();
         manifest.bytes = splits.map(|s| s.bytes).sum();
-        let mut text = serde_json::to_string_pretty(&manifest).expect("a manifest has string keys only");
+        let mut text =
+            serde_json::to_string_pretty(&manifest).expect("a manifest has string keys only");
         text.push('\n');
         write_whole(&self.folder.join(name), text.as_bytes())?;
         Ok(manifest)
@@ -249,7 +288,10 @@ impl ShardWriter {
             let number = self.splits[split].done.shards.len();
             self.splits[split].open = Some(self.create(split, number)?);
         }
-        Ok(self.splits[split].open.as_mut().expect("it was just opened"))
+        Ok(self.splits[split]
+            .open
+            .as_mut()
+            .expect("it was just opened"))
     }
 
     fn create(&self, split: usize, number: usize) -> Result<OpenShard> {
@@ -260,11 +302,16 @@ impl ShardWriter {
 
     /// Completes the open shard.
     fn close(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
-        let open = self.splits[split].open.take().expect("only an open shard is closed");
-        let info = open.complete(self.plan.bos_id.is_none(), stop).map_err(|error| match error {
-            Error::Value(_) => changed(&self.folder),
-            other => other,
-        })?;
+        let open = self.splits[split]
+            .open
+            .take()
+            .expect("only an open shard is closed");
+        let info =
+            open.complete(self.plan.bos_id.is_none(), stop)
+                .map_err(|error| match error {
+                    Error::Value(_) => changed(&self.folder),
+                    other => other,
+                })?;
         let writer = &mut self.splits[split];
         writer.done.push(info);
         let fresh = writer.done.shards.len() > writer.before.shards.len();
@@ -278,7 +325,10 @@ impl ShardWriter {
     /// Completes the open shard without the document that is being written, which moves to the start of the next.
     fn move_document(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
         let mut fresh = self.create(split, self.splits[split].done.shards.len() + 1)?;
-        let open = self.splits[split].open.as_mut().expect("a document is being written");
+        let open = self.splits[split]
+            .open
+            .as_mut()
+            .expect("a document is being written");
         open.move_document(&mut fresh)?;
         self.close(split, stop)?;
         self.splits[split].open = Some(fresh);
@@ -299,13 +349,19 @@ fn remove_temporary(folder: &Path) -> Result<()> {
 }
 
 fn changed(folder: &Path) -> Error {
-    Error::value(format!("{}: the inputs are not those that the shards there were made from", folder.display()))
+    Error::value(format!(
+        "{}: the inputs are not those that the shards there were made from",
+        folder.display()
+    ))
 }
 
 /// Refuses to go on with shards that were asked for in another way.
 fn same_plan(before: &Manifest, now: &Manifest, folder: &Path) -> Result<()> {
     let shown = |what: &str, a: &dyn std::fmt::Display, b: &dyn std::fmt::Display| {
-        Err(Error::value(format!("{}: its shards have {what} {a}, this run {b}", folder.display())))
+        Err(Error::value(format!(
+            "{}: its shards have {what} {a}, this run {b}",
+            folder.display()
+        )))
     };
     if before.tokenizer_hash != now.tokenizer_hash {
         let [a, b] = [before, now].map(|m| m.tokenizer_hash.chars().take(12).collect::<String>());
@@ -315,16 +371,26 @@ fn same_plan(before: &Manifest, now: &Manifest, folder: &Path) -> Result<()> {
         return shown("the dtype", &before.dtype, &now.dtype);
     }
     if before.bos_id != now.bos_id {
-        let [a, b] = [before, now].map(|m| m.bos_id.map_or("none".to_string(), |id| id.to_string()));
+        let [a, b] =
+            [before, now].map(|m| m.bos_id.map_or("none".to_string(), |id| id.to_string()));
         return shown("the BOS id", &a, &b);
     }
-    for option in now.options.as_object().into_iter().flat_map(|options| options.keys()) {
+    for option in now
+        .options
+        .as_object()
+        .into_iter()
+        .flat_map(|options| options.keys())
+    {
         let [a, b] = [before, now].map(|manifest| &manifest.options[option]);
         if a != b {
             return shown(option, a, b);
         }
     }
-    if before.sources == now.sources { Ok(()) } else { Err(changed(folder)) }
+    if before.sources == now.sources {
+        Ok(())
+    } else {
+        Err(changed(folder))
+    }
 }
 
 struct SplitWriter {
@@ -334,144 +400,4 @@ struct SplitWriter {
     /// Shards gone through by this run.
     done: Split,
     open: Option<OpenShard>,
-}
-
-/// A place in a shard.
-#[derive(Clone, Copy, Default)]
-struct Mark {
-    tokens: u64,
-    bytes: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Count {
-    documents: u64,
-    tokens: u64,
-    bytes: u64,
-}
-
-/// A shard that grows.
-struct OpenShard {
-    path: PathBuf,
-    width: usize,
-    /// None while a shard that is complete on disk is gone through.
-    file: Option<BufWriter<File>>,
-    known: Option<ShardInfo>,
-    count: Count,
-    starts: Vec<u32>,
-    /// Where the document begins that is being written; the shard's start for the rest of one.
-    document: Mark,
-}
-
-impl OpenShard {
-    fn create(path: PathBuf, width: usize, known: Option<ShardInfo>) -> Result<Self> {
-        let mut shard = Self {
-            width,
-            file: None,
-            known,
-            count: Count::default(),
-            starts: Vec::new(),
-            document: Mark::default(),
-            path,
-        };
-        if shard.known.is_none() {
-            let name = temporary(&shard.path);
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&name);
-            let file = file.map_err(Error::io(&name))?;
-            shard.file = Some(BufWriter::with_capacity(1 << 18, file));
-            shard.write(&header(width, 0))?;
-        }
-        Ok(shard)
-    }
-
-    fn append(&mut self, ids: &[u32], bytes: u64) -> Result<()> {
-        self.count.tokens += ids.len() as u64;
-        self.count.bytes += bytes;
-        if self.file.is_none() {
-            return Ok(());
-        }
-        let mut block = [0; 1 << 13];
-        for ids in ids.chunks(block.len() / self.width) {
-            let block = &mut block[..ids.len() * self.width];
-            for (place, id) in block.chunks_exact_mut(self.width).zip(ids) {
-                place.copy_from_slice(&id.to_le_bytes()[..self.width]);
-            }
-            self.write(block)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.as_mut().map_or(Ok(()), |file| file.write_all(bytes));
-        written.map_err(Error::io(&self.path))
-    }
-
-    /// Copies the open document to the start of another shard and forgets it here; [`OpenShard::complete`] cuts it off.
-    fn move_document(&mut self, fresh: &mut Self) -> Result<()> {
-        let Mark { tokens, bytes } = self.document;
-        let size = (self.count.tokens - tokens) * self.width as u64;
-        let start = HEADER_BYTES as u64 + tokens * self.width as u64;
-        let writer = self.file.as_mut().expect("only a shard that is written is cut");
-        let mut document = writer.flush().map_err(Error::io(&self.path)).and_then(|()| {
-            let name = temporary(&self.path);
-            let mut file = File::open(&name).map_err(Error::io(&name))?;
-            file.seek(SeekFrom::Start(start)).map_err(Error::io(&name))?;
-            Ok(file.take(size))
-        })?;
-        let to = fresh.file.as_mut().expect("the shard after one that is written is not known");
-        std::io::copy(&mut document, to).map_err(Error::io(&fresh.path))?;
-        fresh.count = Count {
-            documents: 1,
-            tokens: self.count.tokens - tokens,
-            bytes: self.count.bytes - bytes,
-        };
-        fresh.starts.push(0);
-        self.count = Count { documents: self.count.documents - 1, tokens, bytes };
-        self.starts.pop();
-        Ok(())
-    }
-
-    /// Gives the shard its name. A known shard must have come out as it is on disk.
-    fn complete(mut self, indexed: bool, stop: &AtomicBool) -> Result<ShardInfo> {
-        let Count { documents, tokens, bytes } = self.count;
-        if let Some(known) = self.known.take() {
-            let same = [known.documents, known.tokens, known.bytes] == [documents, tokens, bytes];
-            return if same { Ok(known) } else { Err(Error::value("the counts differ")) };
-        }
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let index = if indexed {
-            let path = self.path.with_extension("idx");
-            let starts: Vec<u8> = self.starts.iter().flat_map(|s| s.to_le_bytes()).collect();
-            write_whole(&path, &starts)?;
-            Some(IndexInfo { name: name(&path), sha256: hex(&Sha256::digest(&starts)) })
-        } else {
-            None
-        };
-        let written = self.write_header(tokens);
-        written.map_err(Error::io(&self.path))?;
-        let temporary = temporary(&self.path);
-        let sha256 = sha256_file(&temporary, &mut |_| !stop.load(Ordering::Relaxed))?;
-        fs::rename(&temporary, &self.path).map_err(Error::io(&self.path))?;
-        self.file = None;
-        Ok(ShardInfo { name: name(&self.path), documents, tokens, bytes, sha256, index })
-    }
-
-    fn write_header(&mut self, tokens: u64) -> std::io::Result<()> {
-        let writer = self.file.as_mut().expect("a shard that is not known has a file");
-        writer.flush()?;
-        let file = writer.get_mut();
-        file.set_len(HEADER_BYTES as u64 + tokens * self.width as u64)?;
-        file.seek(SeekFrom::Start(0))?;
-        file.write_all(&header(self.width, tokens))?;
-        file.sync_all()
-    }
-}
-
-impl Drop for OpenShard {
-    /// A shard that was not completed leaves nothing.
-    fn drop(&mut self) {
-        if self.file.is_some() {
-            let _ = fs::remove_file(temporary(&self.path));
-        }
-    }
 }

@@ -14,13 +14,17 @@
 //! that was cut, gets it put before. All modes are deterministic, and [`Packer::state`] holds spans and counters only.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::error::{Error, Result};
-use crate::shard::Shards;
+
+mod random;
+mod source;
+
+use random::SplitMix;
+use source::Piece;
+pub use source::Source;
 
 /// How documents become rows; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,137 +57,6 @@ impl Mode {
                 )));
             }
         })
-    }
-}
-
-/// Where the documents lie. Tokens are little-endian ids of `width` bytes.
-pub enum Source {
-    /// Documents in memory: their tokens end to end, and where each ends (in tokens).
-    Documents {
-        /// The tokens' bytes.
-        bytes: Vec<u8>,
-        /// End of each document.
-        ends: Vec<u64>,
-        /// Bytes of an id, 2 or 4.
-        width: usize,
-    },
-    /// A split of a shard folder.
-    Shards(Arc<Shards>),
-}
-
-impl Source {
-    fn width(&self) -> usize {
-        match self {
-            Self::Documents { width, .. } => *width,
-            Self::Shards(shards) => shards.width(),
-        }
-    }
-
-    fn num_arrays(&self) -> usize {
-        match self {
-            Self::Documents { .. } => 1,
-            Self::Shards(shards) => shards.len(),
-        }
-    }
-
-    /// The bytes of array `index`.
-    fn bytes(&self, index: usize) -> &[u8] {
-        match self {
-            Self::Documents { bytes, .. } => bytes,
-            Self::Shards(shards) => shards.bytes(index),
-        }
-    }
-
-    fn num_tokens(&self) -> u64 {
-        let bytes: usize = (0..self.num_arrays()).map(|i| self.bytes(i).len()).sum();
-        (bytes / self.width()) as u64
-    }
-
-    fn num_documents(&self) -> u64 {
-        match self {
-            Self::Documents { ends, .. } => ends.len() as u64,
-            Self::Shards(shards) => shards.num_documents(),
-        }
-    }
-
-    /// The pieces of array `index` in order. The first one of a shard may be the rest of a document that began in the
-    /// shard before: `bare` is false for it, in so far as a stream end to end needs no BOS there.
-    fn pieces(&self, index: usize, bos: Option<u32>, pieces: &mut Vec<Piece>) -> Result<()> {
-        pieces.clear();
-        let mut push = |start: u64, end: u64, continues: bool| {
-            let mut piece = Piece { array: index as u32, start, len: end - start, bare: false };
-            piece.bare = bos.is_some_and(|bos| !continues && self.first(&piece) != Some(bos));
-            pieces.push(piece);
-        };
-        match self {
-            Self::Documents { ends, .. } => {
-                let mut start = 0;
-                for &end in ends {
-                    push(start, end, false);
-                    start = end;
-                }
-            }
-            Self::Shards(shards) => {
-                let starts = shards.starts(index)?;
-                let end = shards.tokens(index);
-                let first = starts.first().map_or(end, |&s| u64::from(s));
-                if first > 0 {
-                    push(0, first, true);
-                }
-                for (i, &start) in starts.iter().enumerate() {
-                    push(u64::from(start), starts.get(i + 1).map_or(end, |&s| u64::from(s)), false);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The first id of a piece.
-    fn first(&self, piece: &Piece) -> Option<u32> {
-        (piece.len > 0).then(|| {
-            let at = piece.start as usize * self.width();
-            read_id(&self.bytes(piece.array as usize)[at..at + self.width()])
-        })
-    }
-
-    /// What tells this data from other data.
-    fn fingerprint(&self) -> String {
-        let mut hasher = Xxh3::new();
-        match self {
-            Self::Documents { bytes, ends, .. } => {
-                hasher.update(bytes);
-                for end in ends {
-                    hasher.update(&end.to_le_bytes());
-                }
-            }
-            Self::Shards(shards) => {
-                for info in shards.infos() {
-                    hasher.update(info.sha256.as_bytes());
-                }
-            }
-        }
-        format!("{:016x}", hasher.digest())
-    }
-}
-
-fn read_id(bytes: &[u8]) -> u32 {
-    bytes.iter().rev().fold(0, |id, &b| id << 8 | u32::from(b))
-}
-
-/// A span of tokens that will stand in one row, or in several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Piece {
-    array: u32,
-    start: u64,
-    len: u64,
-    /// A BOS has to be put before it.
-    bare: bool,
-}
-
-impl Piece {
-    /// Tokens that it takes in a row.
-    fn row_len(&self) -> u64 {
-        self.len + u64::from(self.bare)
     }
 }
 
@@ -318,7 +191,9 @@ impl Packer {
         }
         let in_pieces = matches!(options.mode, Mode::BestFit | Mode::Greedy);
         if in_pieces && options.row_tokens == 1 && options.bos.is_some() {
-            return Err(Error::value("a row of 1 token holds BOS alone; at least 2 are needed"));
+            return Err(Error::value(
+                "a row of 1 token holds BOS alone; at least 2 are needed",
+            ));
         }
         let tokens = source.num_tokens();
         if options.mode == Mode::Random && tokens < options.row_tokens as u64 {
@@ -328,7 +203,9 @@ impl Packer {
             )));
         }
         if tokens == 0 {
-            return Err(Error::value("there is nothing to pack: the data has 0 tokens"));
+            return Err(Error::value(
+                "there is nothing to pack: the data has 0 tokens",
+            ));
         }
         Ok(Self {
             data: source.fingerprint(),
@@ -387,7 +264,8 @@ impl Packer {
     fn put(&mut self, drawn: Drawn) {
         // A document longer than a row fills one exactly: it fits, as the largest, where a row begins.
         let len = drawn.piece.row_len().min(self.options.row_tokens as u64);
-        self.buffer.insert((len, u64::MAX - self.next_serial), drawn);
+        self.buffer
+            .insert((len, u64::MAX - self.next_serial), drawn);
         self.next_serial += 1;
     }
 
@@ -417,7 +295,11 @@ impl Packer {
 
     fn fill_random(&mut self, row: &mut [u8]) -> bool {
         let rows_per_epoch = self.source.num_tokens() / self.options.row_tokens as u64;
-        if self.options.epochs.is_some_and(|epochs| self.counters.rows >= epochs * rows_per_epoch) {
+        if self
+            .options
+            .epochs
+            .is_some_and(|epochs| self.counters.rows >= epochs * rows_per_epoch)
+        {
             return false;
         }
         let starts = self.source.num_tokens() - self.options.row_tokens as u64 + 1;
@@ -445,7 +327,11 @@ impl Packer {
     /// Writes as much of a piece as fits at token `at` of the row and gives what is left over.
     fn place(&mut self, row: &mut [u8], at: &mut usize, drawn: Drawn) -> Option<Drawn> {
         let width = self.source.width();
-        let Drawn { epoch, whole, mut piece } = drawn;
+        let Drawn {
+            epoch,
+            whole,
+            mut piece,
+        } = drawn;
         let room = (self.options.row_tokens - *at) as u64;
         let in_stream = self.options.mode == Mode::Contiguous;
         if let Some(bos) = self.options.bos
@@ -471,7 +357,11 @@ impl Packer {
         piece.start += take;
         piece.len -= take;
         piece.bare = self.options.bos.is_some();
-        Some(Drawn { epoch, whole: false, piece })
+        Some(Drawn {
+            epoch,
+            whole: false,
+            piece,
+        })
     }
 
     /// The next document in the epoch's order, empty ones passed over where a row has no use for them.
@@ -479,15 +369,24 @@ impl Packer {
         let in_stream = self.options.mode == Mode::Contiguous;
         let mut epochs_passed = 0;
         loop {
-            if self.options.epochs.is_some_and(|epochs| self.cursor.epoch >= epochs) {
+            if self
+                .options
+                .epochs
+                .is_some_and(|epochs| self.cursor.epoch >= epochs)
+            {
                 return Ok(None);
             }
             if self.cursor.array >= self.source.num_arrays() {
-                self.cursor = Cursor { epoch: self.cursor.epoch + 1, ..Cursor::default() };
+                self.cursor = Cursor {
+                    epoch: self.cursor.epoch + 1,
+                    ..Cursor::default()
+                };
                 self.loaded = false;
                 epochs_passed += 1;
                 if epochs_passed > 1 {
-                    return Err(Error::value("there is nothing to pack: all documents are empty"));
+                    return Err(Error::value(
+                        "there is nothing to pack: all documents are empty",
+                    ));
                 }
                 continue;
             }
@@ -501,11 +400,17 @@ impl Packer {
                 continue;
             };
             self.cursor.document += 1;
-            let mut drawn = Drawn { epoch: self.cursor.epoch, whole: true, piece };
+            let mut drawn = Drawn {
+                epoch: self.cursor.epoch,
+                whole: true,
+                piece,
+            };
             if !in_stream {
                 // The rest of a document from the shard before begins a piece like any other.
-                drawn.piece.bare =
-                    self.options.bos.is_some_and(|bos| self.source.first(&piece) != Some(bos));
+                drawn.piece.bare = self
+                    .options
+                    .bos
+                    .is_some_and(|bos| self.source.first(&piece) != Some(bos));
                 let only_bos = self.options.bos.is_some() && drawn.piece.row_len() <= 1;
                 if piece.len == 0 || only_bos {
                     continue;
@@ -530,7 +435,8 @@ impl Packer {
             SplitMix::new(&[seed, epoch]).shuffle(&mut order);
             array = order[array];
         }
-        self.source.pieces(array, self.options.bos, &mut self.pieces)?;
+        self.source
+            .pieces(array, self.options.bos, &mut self.pieces)?;
         if shuffled {
             SplitMix::new(&[seed, epoch, array as u64]).shuffle(&mut self.pieces);
         }
@@ -539,6 +445,9 @@ impl Packer {
     }
 
     /// The state as JSON: spans and counters, no tokens.
+    ///
+    /// # Panics
+    /// Never: all keys are strings.
     pub fn state(&self) -> String {
         let state = State {
             options: self.options.clone(),
@@ -546,10 +455,14 @@ impl Packer {
             cursor: self.cursor.clone(),
             counters: self.counters.clone(),
             next_serial: self.next_serial,
-            buffer: self.buffer.iter().map(|(key, drawn)| (u64::MAX - key.1, *drawn)).collect(),
+            buffer: self
+                .buffer
+                .iter()
+                .map(|(key, drawn)| (u64::MAX - key.1, *drawn))
+                .collect(),
             open: self.open,
         };
-        serde_json::to_string(&state).expect("a state has string keys only")
+        serde_json::to_string(&state).expect("all keys are strings")
     }
 
     /// Goes to where [`Packer::state`] was taken.
@@ -571,11 +484,17 @@ impl Packer {
         let drawn = state.buffer.iter().map(|(_, d)| d).chain(&state.open);
         for Drawn { piece, .. } in drawn {
             let inside = (piece.array as usize) < self.source.num_arrays() && {
-                let tokens = (self.source.bytes(piece.array as usize).len() / self.source.width()) as u64;
-                piece.start.checked_add(piece.len).is_some_and(|end| end <= tokens)
+                let tokens =
+                    (self.source.bytes(piece.array as usize).len() / self.source.width()) as u64;
+                piece
+                    .start
+                    .checked_add(piece.len)
+                    .is_some_and(|end| end <= tokens)
             };
             if !inside || piece.bare && self.options.bos.is_none() {
-                return Err(Error::value("the packer state is damaged: a span lies outside the data"));
+                return Err(Error::value(
+                    "the packer state is damaged: a span lies outside the data",
+                ));
             }
         }
         self.buffer.clear();
@@ -596,7 +515,13 @@ impl Packer {
         let c = &self.counters;
         let total = self.source.num_tokens();
         let used = c.tokens_packed + c.tokens_dropped;
-        let share = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+        let share = |part: u64, whole: u64| {
+            if whole == 0 {
+                0.0
+            } else {
+                part as f64 / whole as f64
+            }
+        };
         PackReport {
             rows: c.rows,
             documents: c.documents,
@@ -611,34 +536,6 @@ impl Packer {
                 Mode::Random => c.tokens_packed.min(total),
                 _ => c.tokens_first,
             },
-        }
-    }
-}
-
-/// A small generator whose numbers depend on its seeds alone (Steele et al. 2014, SplitMix64).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn new(seeds: &[u64]) -> Self {
-        let bytes: Vec<u8> = seeds.iter().flat_map(|s| s.to_le_bytes()).collect();
-        Self(xxh3_64(&bytes))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `bound`, by multiplication; its bias is at most `bound` / 2^64.
-    fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i as u64 + 1) as usize);
         }
     }
 }
