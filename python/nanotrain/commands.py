@@ -162,7 +162,9 @@ def sample(arguments: argparse.Namespace) -> int:
     from nanotrain.infer import generate
 
     loaded = folder.load(arguments.run, step=arguments.step, device=arguments.device)
-    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    # The newline that ends a piped line is the shell's, not the text's.
+    piped = arguments.prompt == "-"
+    prompt = sys.stdin.read().removesuffix("\n") if piped else arguments.prompt
     stream = not arguments.json and arguments.n == 1
 
     def write(_: int, piece: str) -> None:

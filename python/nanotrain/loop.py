@@ -158,8 +158,10 @@ class Loop:
             "flops": counters.flops,
         }
         self._pending.append(_Pending(row, loss, norm))
-        # One transfer per log interval: on a GPU each costs a wait for the device.
-        if self._device.type == "cpu" or observed or step == self._steps:
+        # One transfer per log interval: on a GPU each costs a wait for the device. The first step
+        # stands alone, because it pays for compilation.
+        alone = step in (self._first_step + 1, self._steps)
+        if self._device.type == "cpu" or observed or alone:
             self._flush()
         if not moved:
             self._writer.event(step, "skip", reason="gradient overflow in fp16")

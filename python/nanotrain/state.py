@@ -74,6 +74,10 @@ class TrainState:
     scaler: LossScaler
     counters: Counters = field(default_factory=Counters)
 
+    @property
+    def _on_cuda(self) -> bool:
+        return next(self.model.parameters()).is_cuda
+
     def state_dict(self, *, copy: bool = False) -> dict[str, Any]:
         """The whole state as nested dicts for `checkpoint.save`.
 
@@ -81,7 +85,7 @@ class TrainState:
             copy: Copy tensors, so that training may go on while they are written.
         """
         random: dict[str, Any] = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
+        if self._on_cuda:
             random["cuda"] = torch.cuda.get_rng_state()
         state = {
             "model": self.model.state_dict(),
@@ -102,7 +106,7 @@ class TrainState:
         self.scaler.good_steps = state["scaler"]["good_steps"]
         self.counters = Counters(**state["counters"])
         torch.set_rng_state(state["random"]["cpu"])
-        if "cuda" in state["random"] and torch.cuda.is_available():
+        if "cuda" in state["random"] and self._on_cuda:
             torch.cuda.set_rng_state(state["random"]["cuda"])
 
 

@@ -72,11 +72,12 @@ def test_rows_survive_torn_lines(tmp_path):
     path = tmp_path / "rows.jsonl"
     rows = RowLog(path)
     for step in range(3):
-        rows.write({"step": step, "value": float("nan")})
+        rows.write({"kind": "event", "step": step, "event": "x", "value": float("nan")})
     rows.close()
     with path.open("a") as file:
-        file.write('{"step": 3, "va')
-    assert list(read_rows(path)) == [{"step": step, "value": None} for step in range(3)]
+        file.write('{"kind": "eval", "step": 3, "split": "val"}\n7\n{"step": 4, "va')
+    found = [(row["step"], row["value"]) for row in read_rows(path)]
+    assert found == [(step, None) for step in range(3)]
     keep_rows(path, lambda row: row["step"] < 2)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 1]
 

@@ -9,12 +9,11 @@ import math
 import numpy as np
 import pytest
 import runs
-import tomllib
 import torch
 
 import nanotrain
 from nanobpe import Shards
-from nanotrain import cli, models, optim
+from nanotrain import cli, config, models, optim
 from nanotrain.config import resolve
 from nanotrain.observe.health import by_layer
 from nanotrain.state import LossScaler, TrainState
@@ -97,7 +96,7 @@ def test_observing_leaves_the_course_alone(base, shards, tmp_path):
 
 def test_config_toml_runs_the_same_again(base, tmp_path):
     text = (base / "config.toml").read_text()
-    assert tomllib.loads(text)["train"]["batch_tokens"] == 256
+    assert config.tomllib.loads(text)["train"]["batch_tokens"] == 256
     assert "# flag" in text
     out = tmp_path / "again"
     assert cli.main(["run", str(base / "config.toml"), "--out", str(out)]) == 0
@@ -154,16 +153,16 @@ def test_one_batch_is_learnt_by_heart(dtype):
         "train.steps": 60,
         "train.dtype": dtype,
     }
-    config = resolve(None, keys | {"optim.lr_multiplier": 0.3, "optim.weight_decay": 0})
-    model = models.build(config)
-    optimizers = optim.optimizers(model.parameter_groups(config.optim))
+    resolved = resolve(None, keys | {"optim.lr_multiplier": 0.3, "optim.weight_decay": 0})
+    model = models.build(resolved)
+    optimizers = optim.optimizers(model.parameter_groups(resolved.optim))
     state = TrainState(model, optimizers, None, LossScaler(dtype == "fp16"))
     rows = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(1))
     batch = [(rows[:, :-1], rows[:, 1:])]
     losses = []
     for step in range(1, 61):
         loss, norm = backward(model, batch, state)
-        optim.set_step(optimizers, config.optim, step, 60)
+        optim.set_step(optimizers, resolved.optim, step, 60)
         update(state, norm, clip=None)
         losses.append(loss.item())
     assert losses[0] == pytest.approx(math.log(64), rel=0.02)

@@ -11,6 +11,13 @@ from typing import Any
 from nanotrain import files
 
 Row = dict[str, Any]
+# What readers rely on, by kind; samples have none. A damaged row lacks some of it.
+_NEEDED = {
+    "step": ("tokens", "loss", "lr", "step_ms", "tokens_per_s", "mfu", "seconds"),
+    "eval": ("split", "bpb", "loss", "tokens"),
+    "event": ("event",),
+    "sample": ("prompt", "text"),
+}
 
 
 class RowLog:
@@ -39,7 +46,7 @@ def _finite(row: Row) -> Row:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file without lines that are no objects, such as one torn by a power cut."""
+    """The rows of a file without those that are not whole, such as one torn by a power cut."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -48,8 +55,14 @@ def read_rows(path: Path) -> Iterator[Row]:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(row, dict):
+            if isinstance(row, dict) and _is_whole(row):
                 yield row
+
+
+def _is_whole(row: Row) -> bool:
+    """Whether a row has what readers of its kind rely on."""
+    needed = _NEEDED.get(str(row.get("kind", "sample")), ())
+    return isinstance(row.get("step"), int) and all(key in row for key in needed)
 
 
 def keep_rows(path: Path, keep: Callable[[Row], bool]) -> None:
