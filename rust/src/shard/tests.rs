@@ -11,7 +11,7 @@ use super::encode::Splitter;
 use super::write::{Part, ShardWriter, Start};
 use super::{JOURNAL, MANIFEST, Manifest, Shards, verify};
 
-const GO: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 fn plan(bos: Option<u32>) -> Manifest {
     Manifest {
