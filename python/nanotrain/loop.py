@@ -95,11 +95,11 @@ class Loop:
         self._offset = state.counters.seconds - self._mark
         self._first_step, self._first_seconds = state.counters.step, state.counters.seconds
 
-    def run(self, evaluated: set[int]) -> int:
+    def run(self, *, evaluated: bool) -> int:
         """Trains until the last step or a signal; gives back the signal, 0 for none.
 
         Args:
-            evaluated: Steps that have their evaluation already.
+            evaluated: Whether the step to go on from has its evaluation already.
 
         Raises:
             DivergedError: If loss, gradient or weights are no longer finite.
@@ -107,10 +107,10 @@ class Loop:
         """
         counters = self._state.counters
         with Signals() as signals, _rare_collections() as collect:
-            stop = 0
             while True:
                 step = counters.step
-                if self._evaluates(step) and step not in evaluated:
+                done = evaluated and step == self._first_step
+                if self._evaluates(step) and not done:
                     self.evaluate("val", stop=lambda: signals.received > 0)
                 stop = distributed.largest(signals.received)
                 if step > self._first_step and (stop or step == self._steps or self._saves(step)):

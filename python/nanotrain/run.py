@@ -146,12 +146,12 @@ def run(prepared: Prepared, log: Log, *, preset: str | None) -> Outcome:
         )
     crop_share = state.loader.crop_share()
     # From here on files are written, by the first process alone.
-    evaluated: set[int] = set()
-    if world.is_main:
-        evaluated = _open_folder(prepared, log, step, preset=preset)
-    distributed.barrier()
+    # What the files say is the first process's to tell: all must evaluate or none.
+    evaluated = world.is_main and step in _open_folder(prepared, log, step, preset=preset)
+    evaluated = distributed.largest(evaluated) > 0
     _say_header(prepared, log, crop_share)
-    finished = _has_train_score(folder, config.train.steps)
+    finished = world.is_main and _has_train_score(folder, config.train.steps)
+    finished = distributed.largest(finished) > 0
     trackers = open_trackers(
         config.observe.trackers if world.is_main else (), folder.path, config.values()
     )
@@ -170,7 +170,7 @@ def run(prepared: Prepared, log: Log, *, preset: str | None) -> Outcome:
             writer=writer,
             log=log,
         )
-        stopped_by = loop.run(evaluated)
+        stopped_by = loop.run(evaluated=evaluated)
         if not stopped_by and not finished:
             loop.evaluate("train")
     finally:
