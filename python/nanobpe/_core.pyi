@@ -181,3 +181,63 @@ class Packer:
 def verify(
     folder: os.PathLike[str], progress: Callable[[dict[str, int]], object] | None = None
 ) -> tuple[int, int, list[str]]: ...
+
+class Counts:
+    @property
+    def documents(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def distinct(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    def fingerprint(self) -> str: ...
+    def to_numpy(
+        self,
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...
+
+class Counter:
+    def __new__(
+        cls,
+        pattern: str,
+        special_tokens: Sequence[str],
+        split_on: Sequence[str],
+        threads: int,
+        max_bytes: int | None,
+        max_document_chars: int | None,
+        progress: Callable[[dict[str, Any]], object] | None,
+    ) -> Counter: ...
+    def is_full(self) -> bool: ...
+    def add_texts(self, texts: Sequence[str | bytes]) -> None: ...
+    def add_arrow(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None: ...
+    def add_file(self, path: os.PathLike[str], kind: str, field: str) -> None: ...
+    def add_stream(
+        self, name: str, read: Callable[[int], bytes], kind: str, field: str
+    ) -> None: ...
+    def add_counts(
+        self,
+        data: npt.NDArray[np.uint8],
+        offsets: npt.NDArray[np.int64],
+        counts: npt.NDArray[np.uint64],
+    ) -> None: ...
+    def finish(self) -> Counts: ...
+
+def train(
+    counts: Counts,
+    pattern: str,
+    vocab_size: int,
+    special_tokens: Sequence[str],
+    tie_break: str,
+    min_frequency: int,
+    max_token_bytes: int | None,
+    resume: Tokenizer | None,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> tuple[Tokenizer, int, int]: ...
+def check_training(
+    vocab_size: int,
+    special_tokens: Sequence[str],
+    tie_break: str,
+    min_frequency: int,
+    max_token_bytes: int | None,
+    resume: Tokenizer | None,
+) -> None: ...

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
@@ -37,8 +37,9 @@ pub struct Vocab {
     specials: Vec<(String, u32)>,
 }
 
-/// Longest token a file may bring (a limit against hostile files; o200k's longest has 128 bytes).
-pub const MAX_TOKEN_BYTES: usize = 1 << 16;
+/// Longest token that a table of ranks may bring: finding its merge costs the square of its length. o200k's longest
+/// has 128 bytes.
+pub const MAX_RANKED_BYTES: usize = 1 << 12;
 /// Largest id + 1 that a vocabulary may have, holes counted.
 pub const MAX_VOCAB_SIZE: usize = 1 << 26;
 
@@ -77,15 +78,17 @@ impl Vocab {
             }
         }
         vocab.specials.sort_by_key(|(_, id)| *id);
-        for i in 0..vocab.specials.len() {
-            let (text, id) = vocab.specials[i].clone();
+        let mut named = FxHashSet::default();
+        for (text, id) in vocab.specials.clone() {
             if text.is_empty() {
                 return Err(Error::value("a special token is empty"));
             }
-            if vocab.specials[..i].iter().any(|(t, _)| *t == text) {
-                return Err(Error::value(format!("special token {text:?} is given twice")));
-            }
             vocab.place(id, text.as_bytes())?;
+            if let Some(text) = named.replace(text) {
+                return Err(Error::value(format!(
+                    "special token {text:?} is given twice"
+                )));
+            }
         }
         let len = vocab.spans.len() as u32;
         for m in &vocab.merges {
@@ -122,7 +125,11 @@ impl Vocab {
         }
         let first = tokens.len() as u32;
         let specials: Vec<_> = specials.iter().cloned().zip(first..).collect();
-        Self::new((0u32..).zip(tokens.iter().map(Vec::as_slice)), listed, &specials)
+        Self::new(
+            (0u32..).zip(tokens.iter().map(Vec::as_slice)),
+            listed,
+            &specials,
+        )
     }
 
     /// The vocabulary of a table of ranks, as `.tiktoken` files hold it: the rank is both id and priority.
@@ -130,17 +137,26 @@ impl Vocab {
     /// # Errors
     /// As [`Vocab::new`].
     pub fn from_ranks(ranks: &[(Vec<u8>, u32)], specials: &[(String, u32)]) -> Result<Self> {
-        let mut vocab =
-            Self::new(ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice())), Vec::new(), specials)?;
+        if let Some((bytes, id)) = ranks.iter().find(|(b, _)| b.len() > MAX_RANKED_BYTES) {
+            return Err(Error::value(format!(
+                "token {id} has {} bytes; up to {MAX_RANKED_BYTES} are allowed in a table of ranks",
+                bytes.len()
+            )));
+        }
+        let mut vocab = Self::new(
+            ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice())),
+            Vec::new(),
+            specials,
+        )?;
         vocab.merges = vocab.recovered_merges();
         Ok(vocab)
     }
 
     fn place(&mut self, id: u32, bytes: &[u8]) -> Result<()> {
         let index = id as usize;
-        if bytes.is_empty() || bytes.len() > MAX_TOKEN_BYTES {
+        if bytes.is_empty() || self.arena.len() + bytes.len() > u32::MAX as usize {
             return Err(Error::value(format!(
-                "token {id} has {} bytes; 1 to {MAX_TOKEN_BYTES} are allowed",
+                "token {id} has {} bytes; at least 1 and 4 GiB for all together are allowed",
                 bytes.len()
             )));
         }
@@ -255,14 +271,20 @@ impl Vocab {
             field(&id.to_le_bytes());
             field(text.as_bytes());
         }
-        hasher.finalize().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hasher
+            .finalize()
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
     }
 }
 
 /// Bytes as a reader would want them in a message.
 pub fn shown(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(60)]))
+    format!(
+        "{:?}",
+        String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
+    )
 }

@@ -107,15 +107,11 @@ impl Encoder {
     pub fn encode_until(&self, text: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let mut state = self.state();
         // Looking once per pretoken would cost 3 %.
-        let (mut seen, mut stopped) = (0u32, false);
-        let result = self.pattern.for_each(text, |piece| {
+        let mut seen = 0u32;
+        let result = self.pattern.for_each_while(text, |piece| {
+            self.encode_pretoken(&mut state, text, piece, out, stop);
             seen = seen.wrapping_add(1);
-            if seen.is_multiple_of(1024) {
-                stopped = stop.load(Ordering::Relaxed);
-            }
-            if !stopped {
-                self.encode_pretoken(&mut state, text, piece, out, stop);
-            }
+            !seen.is_multiple_of(1024) || !stop.load(Ordering::Relaxed)
         });
         self.encode_waiting(&mut state, out, stop);
         state.scratch.trim();

@@ -22,7 +22,12 @@ pub struct JsonStream {
 impl JsonStream {
     /// A stream of lines; `name` stands in messages, `field` holds the text.
     pub fn new(name: impl Into<String>, field: impl Into<String>) -> Self {
-        Self { name: name.into(), field: field.into(), pending: Vec::new(), line: 0 }
+        Self {
+            name: name.into(),
+            field: field.into(),
+            pending: Vec::new(),
+            line: 0,
+        }
     }
 }
 
@@ -92,7 +97,9 @@ impl<T: Send + 'static> Feed<T> {
 /// The string in the field of a line's object, or what is wrong with the line.
 fn text_of<'a>(line: &'a [u8], field: &str) -> Result<Cow<'a, str>, String> {
     let mut parser = serde_json::Deserializer::from_slice(line);
-    let found = Object(field).deserialize(&mut parser).map_err(|e| e.to_string())?;
+    let found = Object(field)
+        .deserialize(&mut parser)
+        .map_err(|e| e.to_string())?;
     parser.end().map_err(|e| e.to_string())?;
     found.ok_or_else(|| format!("the object has no field {field:?}"))
 }

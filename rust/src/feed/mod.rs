@@ -65,7 +65,9 @@ impl Batch {
     /// Each piece with its bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&Piece, &[u8])> {
         let bytes = self.data.as_ref();
-        self.pieces.iter().map(move |p| (p, &bytes[p.range.clone()]))
+        self.pieces
+            .iter()
+            .map(move |p| (p, &bytes[p.range.clone()]))
     }
 }
 
@@ -114,8 +116,13 @@ impl<T: Send + 'static> Feed<T> {
     /// # Errors
     /// `Error::Value` for an empty separator.
     pub fn new(pool: Pool<T>, pattern: Arc<Pattern>, options: FeedOptions) -> Result<Self> {
-        let longest =
-            options.split_on.iter().chain(&options.keep_whole).map(String::len).max().unwrap_or(0);
+        let longest = options
+            .split_on
+            .iter()
+            .chain(&options.keep_whole)
+            .map(String::len)
+            .max()
+            .unwrap_or(0);
         Ok(Self {
             pool,
             pattern,
@@ -138,7 +145,9 @@ impl<T: Send + 'static> Feed<T> {
 
     /// Whether `max_bytes` are reached: what comes is passed over.
     pub fn is_full(&self) -> bool {
-        self.options.max_bytes.is_some_and(|max| self.fed.bytes.load(Ordering::Relaxed) >= max)
+        self.options
+            .max_bytes
+            .is_some_and(|max| self.fed.bytes.load(Ordering::Relaxed) >= max)
     }
 
     /// Takes one whole document.
@@ -163,7 +172,9 @@ impl<T: Send + 'static> Feed<T> {
 
     fn one_document(&mut self, mut text: &[u8], poll: Poll<'_>) -> Result<()> {
         while text.len() > 2 * BATCH_BYTES {
-            let Some(cut) = self.cut(text, BATCH_BYTES) else { break };
+            let Some(cut) = self.cut(text, BATCH_BYTES) else {
+                break;
+            };
             self.copy_piece(&text[..cut], false, poll)?;
             text = &text[cut..];
         }
@@ -186,17 +197,27 @@ impl<T: Send + 'static> Feed<T> {
         let mut size = 0;
         for range in ranges {
             if self.separators.is_some() || range.len() > 2 * BATCH_BYTES {
-                self.send(Data::Shared(data.clone()), std::mem::take(&mut pieces), poll)?;
+                self.send(
+                    Data::Shared(data.clone()),
+                    std::mem::take(&mut pieces),
+                    poll,
+                )?;
                 size = 0;
                 self.document(&bytes[range], poll)?;
                 self.flush(poll)?;
                 continue;
             }
-            let Some(piece) = self.admit(range, bytes, true) else { break };
+            let Some(piece) = self.admit(range, bytes, true) else {
+                break;
+            };
             size += piece.range.len();
             pieces.push(piece);
             if size >= BATCH_BYTES {
-                self.send(Data::Shared(data.clone()), std::mem::take(&mut pieces), poll)?;
+                self.send(
+                    Data::Shared(data.clone()),
+                    std::mem::take(&mut pieces),
+                    poll,
+                )?;
                 size = 0;
             }
         }
@@ -215,7 +236,9 @@ impl<T: Send + 'static> Feed<T> {
     /// Where a document may be cut at or before `near`: no string that must stay whole goes across.
     fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
         let cut = self.pattern.cut(text, near)?;
-        let Some(whole) = &self.whole else { return Some(cut) };
+        let Some(whole) = &self.whole else {
+            return Some(cut);
+        };
         let start = cut.saturating_sub(self.longest);
         let end = (cut + self.longest).min(text.len());
         let across = whole
@@ -250,18 +273,26 @@ impl<T: Send + 'static> Feed<T> {
             if (kept as u64) > left {
                 kept = char_start(text, left as usize);
                 // The limit may fall inside a character; the feed is full all the same.
-                self.fed.bytes.fetch_add(left - kept as u64, Ordering::Relaxed);
+                self.fed
+                    .bytes
+                    .fetch_add(left - kept as u64, Ordering::Relaxed);
             }
         }
         self.fed.bytes.fetch_add(kept as u64, Ordering::Relaxed);
         let ends = ends || self.is_full();
         self.inside_document = !ends;
-        Some(Piece { range: range.start..range.start + kept, begins, ends })
+        Some(Piece {
+            range: range.start..range.start + kept,
+            begins,
+            ends,
+        })
     }
 
     /// Appends a piece to the batch that is being filled.
     fn copy_piece(&mut self, text: &[u8], ends: bool, poll: Poll<'_>) -> Result<()> {
-        let Some(mut piece) = self.admit(0..text.len(), text, ends) else { return Ok(()) };
+        let Some(mut piece) = self.admit(0..text.len(), text, ends) else {
+            return Ok(());
+        };
         if self.batch.capacity() == 0 {
             self.batch.reserve(BATCH_BYTES + BATCH_BYTES / 8);
         }
@@ -276,7 +307,10 @@ impl<T: Send + 'static> Feed<T> {
     }
 
     fn flush(&mut self, poll: Poll<'_>) -> Result<()> {
-        let (batch, pieces) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.pieces));
+        let (batch, pieces) = (
+            std::mem::take(&mut self.batch),
+            std::mem::take(&mut self.pieces),
+        );
         self.send(Data::Owned(batch), pieces, poll)
     }
 
@@ -314,5 +348,8 @@ fn bytes_of_chars(text: &[u8], chars: usize) -> usize {
 
 /// The last start of a character at or before `i`.
 fn char_start(text: &[u8], i: usize) -> usize {
-    (0..=i).rev().find(|&k| k == text.len() || text[k] & 0xc0 != 0x80).unwrap_or(0)
+    (0..=i)
+        .rev()
+        .find(|&k| k == text.len() || text[k] & 0xc0 != 0x80)
+        .unwrap_or(0)
 }

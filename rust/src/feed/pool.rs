@@ -65,7 +65,12 @@ impl<T: Send + 'static> Pool<T> {
                 })
             })
             .collect();
-        Self { sender: Some(sender), workers, stop, next: 0 }
+        Self {
+            sender: Some(sender),
+            workers,
+            stop,
+            next: 0,
+        }
     }
 
     /// Hands a batch to the next free thread; waits while the queue is full.
@@ -80,7 +85,9 @@ impl<T: Send + 'static> Pool<T> {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(self.failure());
             }
-            let Some(sender) = &self.sender else { return Err(Error::Interrupted) };
+            let Some(sender) = &self.sender else {
+                return Err(Error::Interrupted);
+            };
             match sender.send_timeout(job, PATIENCE) {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Timeout(back)) => job = back,
@@ -105,7 +112,10 @@ impl<T: Send + 'static> Pool<T> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(self.failure());
         }
-        std::mem::take(&mut self.workers).into_iter().map(joined).collect()
+        std::mem::take(&mut self.workers)
+            .into_iter()
+            .map(joined)
+            .collect()
     }
 
     /// The error of the first thread that failed.
@@ -130,5 +140,7 @@ impl<T> Drop for Pool<T> {
 }
 
 fn joined<T>(worker: JoinHandle<Result<T>>) -> Result<T> {
-    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    worker
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -44,7 +44,11 @@ fn fed(
     let (mut documents, mut open, mut num_pieces) = (Vec::new(), None, 0);
     for (piece, bytes) in batches.into_iter().flat_map(|(_, pieces)| pieces) {
         num_pieces += 1;
-        assert_eq!(piece.begins, open.is_none(), "a piece begins a document exactly when none is open");
+        assert_eq!(
+            piece.begins,
+            open.is_none(),
+            "a piece begins a document exactly when none is open"
+        );
         open.get_or_insert_with(Vec::new).extend(bytes);
         if piece.ends {
             documents.push(open.take().unwrap());
@@ -52,11 +56,19 @@ fn fed(
     }
     assert!(open.is_none(), "the last document has no end");
     let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-    (documents, load(&counters.documents), load(&counters.bytes), num_pieces)
+    (
+        documents,
+        load(&counters.documents),
+        load(&counters.bytes),
+        num_pieces,
+    )
 }
 
 fn split_options() -> FeedOptions {
-    FeedOptions { split_on: vec!["<|end|>".into(), "<|end|><|end|>x".into()], ..Default::default() }
+    FeedOptions {
+        split_on: vec!["<|end|>".into(), "<|end|><|end|>x".into()],
+        ..Default::default()
+    }
 }
 
 proptest! {
@@ -96,19 +108,24 @@ fn a_large_document_is_cut_and_comes_back() {
     let text = "some words, and more of them ".repeat(200_000);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
-    let (got, documents, bytes, pieces) =
-        fed(FeedOptions::default(), |feed, poll| feed.text_file(file.path(), poll));
+    let (got, documents, bytes, pieces) = fed(FeedOptions::default(), |feed, poll| {
+        feed.text_file(file.path(), poll)
+    });
     assert_eq!((documents, bytes), (1, text.len() as u64));
     assert!(pieces > 3, "cut into {pieces}");
     assert!(got[0] == text.as_bytes());
-    let (got, .., pieces) =
-        fed(FeedOptions::default(), |feed, poll| feed.document(text.as_bytes(), poll));
+    let (got, .., pieces) = fed(FeedOptions::default(), |feed, poll| {
+        feed.document(text.as_bytes(), poll)
+    });
     assert!(pieces > 3 && got[0] == text.as_bytes());
 }
 
 #[test]
 fn no_cut_goes_through_what_must_stay_whole() {
-    let options = FeedOptions { keep_whole: vec!["<|a b|>".into()], ..Default::default() };
+    let options = FeedOptions {
+        keep_whole: vec!["<|a b|>".into()],
+        ..Default::default()
+    };
     let text = "<|a b|>".repeat(600_000);
     let kept = Arc::new(Mutex::new(Vec::new()));
     let mut feed = Feed::new(
@@ -122,12 +139,17 @@ fn no_cut_goes_through_what_must_stay_whole() {
     let batches = kept.lock().unwrap();
     let pieces: Vec<_> = batches.iter().flat_map(|(_, pieces)| pieces).collect();
     assert!(pieces.len() > 3);
-    assert!(pieces.iter().all(|(_, bytes)| bytes.starts_with(b"<|a b|>")));
+    assert!(
+        pieces
+            .iter()
+            .all(|(_, bytes)| bytes.starts_with(b"<|a b|>"))
+    );
 }
 
 #[test]
 fn json_lines_give_the_field_and_name_the_bad_line() {
-    let lines = "{\"n\": [1, {}], \"text\": \"a\\u00e9\\n\"}\n\n{\"text\": \"\"}\r\n{\"text\": \"last\"}";
+    let lines =
+        "{\"n\": [1, {}], \"text\": \"a\\u00e9\\n\"}\n\n{\"text\": \"\"}\r\n{\"text\": \"last\"}";
     for chunk in [1, 7, 1000] {
         let (got, documents, bytes, _) = fed(FeedOptions::default(), |feed, poll| {
             let mut stream = JsonStream::new("x.jsonl", "text");
@@ -140,34 +162,60 @@ fn json_lines_give_the_field_and_name_the_bad_line() {
         assert_eq!(got, ["a\u{e9}\n".as_bytes(), b"", b"last"]);
     }
     for (bad, why) in [
-        ("{\"text\": 5}", "line 1: invalid type: integer `5`, expected a string"),
-        ("{\"body\": \"x\"}", "line 1: the object has no field \"text\""),
+        (
+            "{\"text\": 5}",
+            "line 1: invalid type: integer `5`, expected a string",
+        ),
+        (
+            "{\"body\": \"x\"}",
+            "line 1: the object has no field \"text\"",
+        ),
         ("{\"text\": \"cut", "line 1: EOF"),
         ("[1]", "line 1: invalid type: sequence, expected an object"),
     ] {
-        assert!(text_problem(bad).contains(why), "{bad}: {}", text_problem(bad));
+        assert!(
+            text_problem(bad).contains(why),
+            "{bad}: {}",
+            text_problem(bad)
+        );
     }
 }
 
 fn text_problem(line: &str) -> String {
     let pool = Pool::start(vec![Keep(Arc::default())]);
-    let mut feed =
-        Feed::new(pool, Arc::new(Pattern::new("nano").unwrap()), FeedOptions::default()).unwrap();
+    let mut feed = Feed::new(
+        pool,
+        Arc::new(Pattern::new("nano").unwrap()),
+        FeedOptions::default(),
+    )
+    .unwrap();
     let mut stream = JsonStream::new("x.jsonl", "text");
     let fed = feed.json(&mut stream, line.as_bytes(), &mut || Ok(()));
-    fed.and_then(|()| feed.end_json(stream, &mut || Ok(()))).unwrap_err().to_string()
+    fed.and_then(|()| feed.end_json(stream, &mut || Ok(())))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
 fn limits_on_bytes_and_characters() {
-    let options = FeedOptions { max_bytes: Some(10), ..Default::default() };
+    let options = FeedOptions {
+        max_bytes: Some(10),
+        ..Default::default()
+    };
     let (got, _, bytes, _) = fed(options, |feed, poll| {
-        ["abcd", "efgh", "\u{4e2d}x", "never"].iter().try_for_each(|d| feed.document(d.as_bytes(), poll))
+        ["abcd", "efgh", "\u{4e2d}x", "never"]
+            .iter()
+            .try_for_each(|d| feed.document(d.as_bytes(), poll))
     });
     assert_eq!((got.concat(), bytes), (b"abcdefgh".to_vec(), 10));
-    let options = FeedOptions { max_document_chars: Some(3), ..Default::default() };
+    let options = FeedOptions {
+        max_document_chars: Some(3),
+        ..Default::default()
+    };
     let (got, documents, bytes, _) = fed(options, |feed, poll| {
-        ["\u{4e2d}\u{6587}abc", "xy", "wxyz"].iter().try_for_each(|d| feed.document(d.as_bytes(), poll))
+        ["\u{4e2d}\u{6587}abc", "xy", "wxyz"]
+            .iter()
+            .try_for_each(|d| feed.document(d.as_bytes(), poll))
     });
     assert_eq!(got, ["\u{4e2d}\u{6587}a".as_bytes(), b"xy", b"wxy"]);
     assert_eq!((documents, bytes), (3, 12));
@@ -193,7 +241,11 @@ impl Work for Fail {
 
     fn batch(&mut self, index: u64, _: Batch, _: &AtomicBool) -> Result<()> {
         self.0 = index;
-        if index == 1 { Err(Error::value("no more")) } else { Ok(()) }
+        if index == 1 {
+            Err(Error::value("no more"))
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(self) -> Result<()> {
@@ -205,7 +257,12 @@ impl Work for Fail {
 fn a_failing_worker_and_an_interrupting_poll_stop_the_feed() {
     let pattern = Arc::new(Pattern::new("nano").unwrap());
     let start = || {
-        Feed::new(Pool::start(vec![Fail(0), Fail(0)]), pattern.clone(), FeedOptions::default()).unwrap()
+        Feed::new(
+            Pool::start(vec![Fail(0), Fail(0)]),
+            pattern.clone(),
+            FeedOptions::default(),
+        )
+        .unwrap()
     };
     let block = vec![b'x'; BATCH_BYTES];
     let mut feed = start();

@@ -104,7 +104,9 @@ impl<T: Send + 'static> Feed<T> {
 
     /// The documents that a separator ends; gives where the open one starts.
     fn documents(&self, stream: &mut TextStream, hold: usize, parts: &mut Vec<Part>) -> usize {
-        let Some(separators) = &self.separators else { return 0 };
+        let Some(separators) = &self.separators else {
+            return 0;
+        };
         let end = stream.pending.len();
         let mut start = 0;
         // A match that reaches into the held bytes might be longer there: it is found again with what follows.
@@ -129,8 +131,10 @@ impl<T: Send + 'static> Feed<T> {
     /// Sends the pieces, each a range of the data and whether its document ends there.
     fn send_pieces(&mut self, data: Vec<u8>, pieces: &[Part], poll: Poll<'_>) -> Result<()> {
         self.flush(poll)?;
-        let pieces =
-            pieces.iter().map_while(|(range, ends)| self.admit(range.clone(), &data, *ends)).collect();
+        let pieces = pieces
+            .iter()
+            .map_while(|(range, ends)| self.admit(range.clone(), &data, *ends))
+            .collect();
         self.send(Data::Owned(data), pieces, poll)
     }
 }

@@ -14,10 +14,10 @@ pub(super) fn next<const DIGITS: usize, const WHOLE_END: bool>(
     text: &[u8],
     i: usize,
 ) -> usize {
-    if text[i] == b'\'' {
-        if let Some(end) = contraction::<true>(text, i) {
-            return end;
-        }
+    if text[i] == b'\''
+        && let Some(end) = contraction::<true>(text, i)
+    {
+        return end;
     }
     let (class, len) = classes.at(text, i);
     if class & LETTER != 0 {

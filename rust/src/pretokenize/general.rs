@@ -7,8 +7,30 @@ use crate::vocab::shown;
 
 /// One character of each class that patterns tell apart.
 pub(super) const PROBES: &[&str] = &[
-    "a", "s", "S", "\u{e9}", "\u{17f}", "\u{1c5}", "\u{2b0}", "\u{4e2d}", "\u{301}", "1", "\u{bd}",
-    "\u{663}", " ", "\t", "\n", "\r", "\u{a0}", "\u{3000}", "'", "!", "/", "_", "\u{1f642}", "\0",
+    "a",
+    "s",
+    "S",
+    "\u{e9}",
+    "\u{17f}",
+    "\u{1c5}",
+    "\u{2b0}",
+    "\u{4e2d}",
+    "\u{301}",
+    "1",
+    "\u{bd}",
+    "\u{663}",
+    " ",
+    "\t",
+    "\n",
+    "\r",
+    "\u{a0}",
+    "\u{3000}",
+    "'",
+    "!",
+    "/",
+    "_",
+    "\u{1f642}",
+    "\0",
     "\u{85}",
 ];
 
@@ -17,19 +39,27 @@ pub(super) fn compile(pattern: &str) -> Result<Regex> {
     let regex = Regex::new(pattern).map_err(|e| {
         Error::value(format!(
             "pattern {pattern:?} is neither a built-in name ({}) nor a regex that compiles: {e}",
-            super::PATTERNS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+            super::PATTERNS
+                .iter()
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>()
+                .join(", ")
         ))
     })?;
     for a in PROBES {
         for b in PROBES {
-            for_each(&regex, &format!("{a}{b}"), &mut |_| {})?;
+            for_each_while(&regex, &format!("{a}{b}"), &mut |_| true)?;
         }
     }
     Ok(regex)
 }
 
-/// Calls `f` with each match; refuses gaps.
-pub(super) fn for_each(regex: &Regex, text: &str, f: &mut impl FnMut(&[u8])) -> Result<()> {
+/// Calls `f` with each match until it says false; refuses gaps. Whether `f` said true to the end.
+pub(super) fn for_each_while(
+    regex: &Regex,
+    text: &str,
+    f: &mut impl FnMut(&[u8]) -> bool,
+) -> Result<bool> {
     let mut end = 0;
     while end < text.len() {
         let found = regex.find_from_pos(text, end).map_err(|e| {
@@ -41,7 +71,9 @@ pub(super) fn for_each(regex: &Regex, text: &str, f: &mut impl FnMut(&[u8])) -> 
         })?;
         match found {
             Some(m) if m.start() == end && m.end() > end => {
-                f(&text.as_bytes()[end..m.end()]);
+                if !f(&text.as_bytes()[end..m.end()]) {
+                    return Ok(false);
+                }
                 end = m.end();
             }
             _ => {
@@ -53,5 +85,5 @@ pub(super) fn for_each(regex: &Regex, text: &str, f: &mut impl FnMut(&[u8])) -> 
             }
         }
     }
-    Ok(())
+    Ok(true)
 }

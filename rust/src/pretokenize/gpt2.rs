@@ -6,10 +6,10 @@ use super::unicode::{Classes, LETTER, NUMBER, SPACE};
 /// Behind the pretoken that starts at `i`.
 #[inline]
 pub(super) fn next(classes: &Classes, text: &[u8], i: usize) -> usize {
-    if text[i] == b'\'' {
-        if let Some(end) = contraction::<false>(text, i) {
-            return end;
-        }
+    if text[i] == b'\''
+        && let Some(end) = contraction::<false>(text, i)
+    {
+        return end;
     }
     let start = i + usize::from(text[i] == b' ');
     if start < text.len() {

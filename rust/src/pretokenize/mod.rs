@@ -83,7 +83,9 @@ impl Pattern {
     /// # Errors
     /// `Error::Value` if the regex does not compile, matches the empty string or loses text.
     pub fn new(name_or_regex: &str) -> Result<Self> {
-        let known = PATTERNS.iter().find(|(name, regex)| *name == name_or_regex || *regex == name_or_regex);
+        let known = PATTERNS
+            .iter()
+            .find(|(name, regex)| *name == name_or_regex || *regex == name_or_regex);
         let Some(&(name, regex)) = known else {
             let regex = general::compile(name_or_regex)?;
             return Ok(Self {
@@ -100,7 +102,11 @@ impl Pattern {
             "o200k" => Engine::O200k,
             _ => Engine::Gpt2,
         };
-        Ok(Self { name: Some(name), regex: regex.into(), engine })
+        Ok(Self {
+            name: Some(name),
+            regex: regex.into(),
+            engine,
+        })
     }
 
     /// The regex that defines the pattern.
@@ -127,19 +133,32 @@ impl Pattern {
     /// `Error::Value` if a custom regex loses text or gives up on it.
     #[inline]
     pub fn for_each(&self, text: &[u8], mut f: impl FnMut(&[u8])) -> Result<()> {
+        self.for_each_while(text, |pretoken| {
+            f(pretoken);
+            true
+        })
+    }
+
+    /// As [`Pattern::for_each`], until `f` says false.
+    ///
+    /// # Errors
+    /// As [`Pattern::for_each`].
+    #[inline]
+    pub fn for_each_while(&self, text: &[u8], mut f: impl FnMut(&[u8]) -> bool) -> Result<()> {
         if let Ok(valid) = std::str::from_utf8(text) {
-            return self.for_each_in_str(valid, &mut f);
+            return self.in_str(valid, &mut f).map(drop);
         }
         let mut invalid = 0..0;
         let mut at = 0;
         for chunk in text.utf8_chunks() {
             let valid = chunk.valid();
             if !valid.is_empty() {
-                if !invalid.is_empty() {
-                    f(&text[invalid.clone()]);
-                    invalid = 0..0;
+                if !invalid.is_empty() && !f(&text[std::mem::take(&mut invalid)]) {
+                    return Ok(());
                 }
-                self.for_each_in_str(valid, &mut f)?;
+                if !self.in_str(valid, &mut f)? {
+                    return Ok(());
+                }
                 at += valid.len();
             }
             if invalid.is_empty() {
@@ -154,24 +173,24 @@ impl Pattern {
         Ok(())
     }
 
-    fn for_each_in_str(&self, text: &str, f: &mut impl FnMut(&[u8])) -> Result<()> {
+    /// Whether `f` said true to the end.
+    fn in_str(&self, text: &str, f: &mut impl FnMut(&[u8]) -> bool) -> Result<bool> {
         let bytes = text.as_bytes();
-        match &self.engine {
+        Ok(match &self.engine {
             Engine::Gpt2 => scan(bytes, gpt2::next, f),
             Engine::Cl100k => scan(bytes, cl100k::next::<3, true>, f),
             Engine::Llama3 => scan(bytes, cl100k::next::<3, false>, f),
             Engine::Nano => scan(bytes, cl100k::next::<2, false>, f),
             Engine::O200k => scan(bytes, o200k::next, f),
             Engine::Qwen2 if is_nfc_quick(text.chars()) == IsNormalized::Yes => {
-                scan(bytes, cl100k::next::<1, false>, f);
+                scan(bytes, cl100k::next::<1, false>, f)
             }
             Engine::Qwen2 => {
                 let normalized: String = text.nfc().collect();
-                scan(normalized.as_bytes(), cl100k::next::<1, false>, f);
+                scan(normalized.as_bytes(), cl100k::next::<1, false>, f)
             }
-            Engine::General(regex) => return general::for_each(regex, text, f),
-        }
-        Ok(())
+            Engine::General(regex) => general::for_each_while(regex, text, f)?,
+        })
     }
 
     /// The last position in `1..=near` at which the text may be cut: both sides pretokenise by themselves as the
@@ -184,7 +203,8 @@ impl Pattern {
         if matches!(self.engine, Engine::General(_)) {
             return None;
         }
-        let stays = |c: char| !self.normalizes() || is_nfc_quick(std::iter::once(c)) == IsNormalized::Yes;
+        let stays =
+            |c: char| !self.normalizes() || is_nfc_quick(std::iter::once(c)) == IsNormalized::Yes;
         (1..=near.min(text.len().saturating_sub(1)))
             .rev()
             .find(|&i| begins_apart(&text[i..]) && last_letter(&text[..i]).is_some_and(stays))
@@ -214,13 +234,16 @@ fn last_letter(text: &[u8]) -> Option<char> {
 fn scan(
     text: &[u8],
     next: impl Fn(&Classes, &[u8], usize) -> usize,
-    f: &mut impl FnMut(&[u8]),
-) {
+    f: &mut impl FnMut(&[u8]) -> bool,
+) -> bool {
     let classes = Classes::get();
     let mut i = 0;
     while i < text.len() {
         let end = next(classes, text, i);
-        f(&text[i..end]);
+        if !f(&text[i..end]) {
+            return false;
+        }
         i = end;
     }
+    true
 }

@@ -39,7 +39,10 @@ pub(super) fn next(classes: &Classes, text: &[u8], i: usize) -> usize {
 #[inline]
 fn others_and_line_ends(classes: &Classes, text: &[u8], i: usize) -> usize {
     let end = others(classes, text, i);
-    end + text[end..].iter().take_while(|b| matches!(b, b'\r' | b'\n' | b'/')).count()
+    end + text[end..]
+        .iter()
+        .take_while(|b| matches!(b, b'\r' | b'\n' | b'/'))
+        .count()
 }
 
 /// The word alternatives in the order in which an engine tries them: `U*V+`, then `U+V*`, each first behind the

@@ -96,7 +96,11 @@ pub(super) struct Spaces {
 /// The `\s*` at `i`.
 #[inline]
 pub(super) fn spaces(classes: &Classes, text: &[u8], i: usize) -> Spaces {
-    let mut found = Spaces { end: i, last: i, after_newline: i };
+    let mut found = Spaces {
+        end: i,
+        last: i,
+        after_newline: i,
+    };
     while found.end < text.len() {
         let (class, len) = classes.at(text, found.end);
         if class & SPACE == 0 {
@@ -115,7 +119,11 @@ pub(super) fn spaces(classes: &Classes, text: &[u8], i: usize) -> Spaces {
 /// goes to what follows; a single one stands alone.
 #[inline]
 pub(super) fn space_token(text: &[u8], start: usize, run: &Spaces) -> usize {
-    if run.end == text.len() || run.last == start { run.end } else { run.last }
+    if run.end == text.len() || run.last == start {
+        run.end
+    } else {
+        run.last
+    }
 }
 
 /// Behind the contraction at the apostrophe at `i`, if one is there.

@@ -10,25 +10,62 @@ use crate::error::Error;
 
 /// One code point for each class that a built-in pattern tells apart.
 const CLASSES: &[char] = &[
-    'a', 's', 'l', 'v', 'e', 'S', 'L', '\u{e9}', '\u{17f}', '\u{1c5}', '\u{2b0}', '\u{4e2d}', '\u{301}',
-    '1', '\u{bd}', ' ', '\t', '\n', '\r', '\u{a0}', '\'', '!', '/', '\u{1f642}', '\u{3002}', '\u{85}',
+    'a',
+    's',
+    'l',
+    'v',
+    'e',
+    'S',
+    'L',
+    '\u{e9}',
+    '\u{17f}',
+    '\u{1c5}',
+    '\u{2b0}',
+    '\u{4e2d}',
+    '\u{301}',
+    '1',
+    '\u{bd}',
+    ' ',
+    '\t',
+    '\n',
+    '\r',
+    '\u{a0}',
+    '\'',
+    '!',
+    '/',
+    '\u{1f642}',
+    '\u{3002}',
+    '\u{85}',
 ];
 
 fn pieces(pattern: &Pattern, text: &str) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
-    pattern.for_each(text.as_bytes(), |p| found.push(p.to_vec())).unwrap();
+    pattern
+        .for_each(text.as_bytes(), |p| found.push(p.to_vec()))
+        .unwrap();
     found
 }
 
 /// Each built-in pattern by hand and as its defining regex in the general engine.
 static BOTH: LazyLock<Vec<(Pattern, Regex)>> = LazyLock::new(|| {
-    PATTERNS.iter().map(|(name, regex)| (Pattern::new(name).unwrap(), Regex::new(regex).unwrap())).collect()
+    PATTERNS
+        .iter()
+        .map(|(name, regex)| (Pattern::new(name).unwrap(), Regex::new(regex).unwrap()))
+        .collect()
 });
 
 fn defined(regex: &Regex, text: &str, normalizes: bool) -> Vec<Vec<u8>> {
-    let text: String = if normalizes { text.nfc().collect() } else { text.into() };
+    let text: String = if normalizes {
+        text.nfc().collect()
+    } else {
+        text.into()
+    };
     let mut found = Vec::new();
-    general::for_each(regex, &text, &mut |p| found.push(p.to_vec())).unwrap();
+    let keep = &mut |pretoken: &[u8]| {
+        found.push(pretoken.to_vec());
+        true
+    };
+    general::for_each_while(regex, &text, keep).unwrap();
     found
 }
 
@@ -38,7 +75,12 @@ fn check_all_strings(length: usize) {
         'strings: loop {
             let text: String = digits.iter().map(|&d| CLASSES[d]).collect();
             let want = defined(regex, &text, scanner.normalizes());
-            assert_eq!(pieces(scanner, &text), want, "{:?} on {text:?}", scanner.name());
+            assert_eq!(
+                pieces(scanner, &text),
+                want,
+                "{:?} on {text:?}",
+                scanner.name()
+            );
             for d in &mut digits {
                 *d += 1;
                 if *d < CLASSES.len() {
@@ -110,15 +152,46 @@ proptest! {
 
 #[test]
 fn no_cut_behind_a_letter_that_normalisation_takes_apart() {
-    assert_eq!(Pattern::new("qwen2").unwrap().cut("\u{5f2}\u{5b7}\u{fb1f}\n".as_bytes(), 9), None);
-    assert_eq!(Pattern::new("nano").unwrap().cut("\u{fb1f}\n".as_bytes(), 9), Some(3));
+    assert_eq!(
+        Pattern::new("qwen2")
+            .unwrap()
+            .cut("\u{5f2}\u{5b7}\u{fb1f}\n".as_bytes(), 9),
+        None
+    );
+    assert_eq!(
+        Pattern::new("nano")
+            .unwrap()
+            .cut("\u{fb1f}\n".as_bytes(), 9),
+        Some(3)
+    );
+}
+
+#[test]
+fn stops_when_told() {
+    for pattern in ["nano", r"\w+|\W+"] {
+        for text in [&b"one two\xff three"[..], b"\xff\xff one two three"] {
+            let mut seen = 0;
+            let two = |_: &[u8]| {
+                seen += 1;
+                seen < 2
+            };
+            Pattern::new(pattern)
+                .unwrap()
+                .for_each_while(text, two)
+                .unwrap();
+            assert_eq!(seen, 2, "{pattern} on {text:?}");
+        }
+    }
 }
 
 #[test]
 fn invalid_bytes_are_one_pretoken_between_valid_stretches() {
     let mut found = Vec::new();
     let text = b"ab \xff\xe4\xb8 c\x80";
-    Pattern::new("gpt2").unwrap().for_each(text, |p| found.push(p.to_vec())).unwrap();
+    Pattern::new("gpt2")
+        .unwrap()
+        .for_each(text, |p| found.push(p.to_vec()))
+        .unwrap();
     assert_eq!(found, [&b"ab"[..], b" ", b"\xff\xe4\xb8", b" c", b"\x80"]);
 }
 

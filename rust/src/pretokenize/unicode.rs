@@ -72,7 +72,10 @@ impl Classes {
         } else if b0 < 0xf0 {
             ((u32::from(b0 & 0x0f) << 12) | (low(1) << 6) | low(2), 3)
         } else {
-            ((u32::from(b0 & 0x07) << 18) | (low(1) << 12) | (low(2) << 6) | low(3), 4)
+            (
+                (u32::from(b0 & 0x07) << 18) | (low(1) << 12) | (low(2) << 6) | low(3),
+                4,
+            )
         };
         (self.0[code as usize], len)
     }
@@ -80,7 +83,11 @@ impl Classes {
     /// The class of the character at `i`, 0 at the end of the text.
     #[inline]
     pub(crate) fn class(&self, text: &[u8], i: usize) -> u8 {
-        if i < text.len() { self.at(text, i).0 } else { 0 }
+        if i < text.len() {
+            self.at(text, i).0
+        } else {
+            0
+        }
     }
 }
 
@@ -88,12 +95,14 @@ impl Classes {
 fn ranges(pattern: &str) -> Vec<(u32, u32)> {
     let hir = regex_syntax::parse(pattern).expect("a fixed pattern");
     match hir.kind() {
-        HirKind::Class(Class::Unicode(class)) => {
-            class.iter().map(|r| (u32::from(r.start()), u32::from(r.end()))).collect()
-        }
-        HirKind::Class(Class::Bytes(class)) => {
-            class.iter().map(|r| (u32::from(r.start()), u32::from(r.end()))).collect()
-        }
+        HirKind::Class(Class::Unicode(class)) => class
+            .iter()
+            .map(|r| (u32::from(r.start()), u32::from(r.end())))
+            .collect(),
+        HirKind::Class(Class::Bytes(class)) => class
+            .iter()
+            .map(|r| (u32::from(r.start()), u32::from(r.end())))
+            .collect(),
         kind => unreachable!("{pattern} is no class: {kind:?}"),
     }
 }
@@ -119,7 +128,11 @@ mod tests {
         for c in (0..=0x10_ffff).filter_map(char::from_u32) {
             let mut buffer = [0; 4];
             let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            assert_eq!(classes.at(bytes, 0), (classes.0[c as usize], bytes.len()), "{c:?}");
+            assert_eq!(
+                classes.at(bytes, 0),
+                (classes.0[c as usize], bytes.len()),
+                "{c:?}"
+            );
         }
     }
 }

@@ -15,7 +15,12 @@ mod train;
 
 use run::interruptible;
 
-create_exception!(nanobpe, FormatError, PyValueError, "A file that does not hold what its format asks for.");
+create_exception!(
+    nanobpe,
+    FormatError,
+    PyValueError,
+    "A file that does not hold what its format asks for."
+);
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
@@ -27,7 +32,11 @@ impl From<Error> for PyErr {
             Error::Io { path, source } => match source.raw_os_error() {
                 Some(code) => {
                     let text = std::io::Error::from_raw_os_error(code).to_string();
-                    let text = text.split(" (os error").next().unwrap_or_default().to_string();
+                    let text = text
+                        .split(" (os error")
+                        .next()
+                        .unwrap_or_default()
+                        .to_string();
                     PyOSError::new_err((code, text, path))
                 }
                 None => PyOSError::new_err(message),
@@ -53,7 +62,10 @@ mod _core {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("UNICODE_VERSION", UNICODE_VERSION)?;
-        module.add("PATTERNS", PATTERNS.iter().copied().into_py_dict(module.py())?)?;
+        module.add(
+            "PATTERNS",
+            PATTERNS.iter().copied().into_py_dict(module.py())?,
+        )?;
         super::pack::register(module)?;
         super::shards::register(module)?;
         super::tokenizer::register(module)?;

@@ -42,7 +42,9 @@ pub(super) fn interruptible_with<R: Send>(
             if polled.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
-            let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let result = worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             polled.and(result)
         });
         caller.result(result)

@@ -43,8 +43,12 @@ impl PyCounter {
         let pattern = py.detach(|| Pattern::new(pattern)).map(Arc::new)?;
         let distinct = Arc::<AtomicU64>::default();
         let work = CountWork::for_threads(threads, &pattern, &special_tokens, &distinct)?;
-        let options =
-            FeedOptions { split_on, keep_whole: special_tokens, max_bytes, max_document_chars };
+        let options = FeedOptions {
+            split_on,
+            keep_whole: special_tokens,
+            max_bytes,
+            max_document_chars,
+        };
         let feed = Feed::new(Pool::start(work), pattern, options)?;
         let fed = feed.fed().clone();
         let seen = fed.clone();
@@ -57,7 +61,11 @@ impl PyCounter {
             ]
         };
         let caller = Caller::new(progress, Box::new(row));
-        Ok(Self { intake: Intake::new(feed, caller), given: Mutex::default(), fed })
+        Ok(Self {
+            intake: Intake::new(feed, caller),
+            given: Mutex::default(),
+            fed,
+        })
     }
 
     fn is_full(&self, py: Python<'_>) -> PyResult<bool> {
@@ -116,7 +124,9 @@ impl PyCounter {
             }
             for (window, count) in offsets.windows(2).zip(counts) {
                 let Some(pretoken) = key(window) else {
-                    return Err(Error::value("the offsets of the pretokens are not in order"));
+                    return Err(Error::value(
+                        "the offsets of the pretokens are not in order",
+                    ));
                 };
                 given.add(pretoken, *count);
             }
@@ -132,7 +142,11 @@ impl PyCounter {
         tables.push(given);
         let [documents, bytes] =
             [&self.fed.documents, &self.fed.bytes].map(|n| n.load(Ordering::Relaxed));
-        Ok(PyCounts { counts: py.detach(|| merged(tables)), documents, bytes })
+        Ok(PyCounts {
+            counts: py.detach(|| merged(tables)),
+            documents,
+            bytes,
+        })
     }
 }
 
@@ -168,10 +182,15 @@ impl PyCounts {
     fn to_numpy<'py>(
         &self,
         py: Python<'py>,
-    ) -> (Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u64>>) {
+    ) -> (
+        Bound<'py, PyArray1<u8>>,
+        Bound<'py, PyArray1<i64>>,
+        Bound<'py, PyArray1<u64>>,
+    ) {
         let (bytes, ends, counts) = py.detach(|| {
             let mut rows = Vec::with_capacity(self.counts.len());
-            self.counts.for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
+            self.counts
+                .for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
             rows.sort_unstable();
             let mut bytes = Vec::new();
             let ends: Vec<i64> = rows
@@ -181,7 +200,11 @@ impl PyCounts {
                     bytes.len() as i64
                 })
                 .collect();
-            (bytes, ends, rows.iter().map(|(_, count)| *count).collect::<Vec<u64>>())
+            (
+                bytes,
+                ends,
+                rows.iter().map(|(_, count)| *count).collect::<Vec<u64>>(),
+            )
         });
         (
             PyArray1::from_vec(py, bytes),
@@ -211,10 +234,19 @@ fn train(
     let options = options(tie_break, min_frequency, max_token_bytes, resume)?;
     let made = Arc::new(AtomicU64::new(0));
     let shown = made.clone();
-    let mut caller =
-        Caller::new(progress, Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]));
+    let mut caller = Caller::new(
+        progress,
+        Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]),
+    );
     let trained = interruptible_with(py, &mut caller, |stop| {
-        crate::train::train(&counts.counts, vocab_size, &special_tokens, &options, &made, stop)
+        crate::train::train(
+            &counts.counts,
+            vocab_size,
+            &special_tokens,
+            &options,
+            &made,
+            stop,
+        )
     })?;
     let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
     Ok((tokenizer, trained.last_count, trained.num_tokens))

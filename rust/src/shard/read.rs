@@ -212,8 +212,10 @@ fn read_index(path: &Path, info: &ShardInfo) -> Result<Vec<u32>> {
     }
 }
 
+// A lazy or would leave the loop early and not vectorise.
+#[allow(clippy::needless_bitwise_bool)]
 fn positions_16(bytes: &[u8], id: u16) -> Vec<u32> {
-    // Blocks without the id are passed over by a loop that vectorises.
+    // Blocks without the id are passed over at once.
     let id = id.to_le_bytes();
     let mut found = Vec::new();
     for (block, ids) in bytes.chunks(64).enumerate() {

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::feed::{Batch, Work};
 use crate::pretokenize::Pattern;
 
+/// Pretokens between two looks at whether the work is still wanted.
+const LOOK_EVERY: u32 = 1 << 12;
+
 /// One thread's part of the counting.
 pub struct CountWork {
     pattern: Arc<Pattern>,
@@ -35,7 +38,11 @@ impl CountWork {
             return Err(Error::value("a special token is empty"));
         }
         let matcher = (!specials.is_empty())
-            .then(|| AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(specials))
+            .then(|| {
+                AhoCorasick::builder()
+                    .match_kind(MatchKind::LeftmostLongest)
+                    .build(specials)
+            })
             .transpose()
             .map_err(|e| Error::value(format!("special tokens: {e}")))?;
         let work = || Self {
@@ -47,9 +54,20 @@ impl CountWork {
         Ok((0..threads.max(1)).map(|_| work()).collect())
     }
 
-    fn count(&mut self, text: &[u8]) -> Result<()> {
+    fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
-        self.pattern.for_each(text, |pretoken| counts.add(pretoken, 1))
+        let mut seen = 0u32;
+        self.pattern.for_each_while(text, |pretoken| {
+            counts.add(pretoken, 1);
+            seen = seen.wrapping_add(1);
+            // A custom regex may take seconds over one document.
+            !seen.is_multiple_of(LOOK_EVERY) || !stop.load(Ordering::Relaxed)
+        })?;
+        if stop.load(Ordering::Relaxed) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -59,17 +77,14 @@ impl Work for CountWork {
     fn batch(&mut self, _: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
         let before = self.counts.len();
         for (_, text) in batch.iter() {
-            if stop.load(Ordering::Relaxed) {
-                return Err(Error::Interrupted);
-            }
             let mut start = 0;
             if let Some(specials) = self.specials.clone() {
                 for found in specials.find_iter(text) {
-                    self.count(&text[start..found.start()])?;
+                    self.count(&text[start..found.start()], stop)?;
                     start = found.end();
                 }
             }
-            self.count(&text[start..])?;
+            self.count(&text[start..], stop)?;
         }
         let new = self.counts.len() - before;
         self.distinct.fetch_add(new as u64, Ordering::Relaxed);

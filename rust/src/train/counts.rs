@@ -101,7 +101,8 @@ impl Counts {
             let slot = self.slots[i];
             if slot.count == 0 {
                 let offset = self.arena.len() as u64;
-                self.arena.extend_from_slice(&(pretoken.len() as u32).to_le_bytes());
+                self.arena
+                    .extend_from_slice(&(pretoken.len() as u32).to_le_bytes());
                 self.arena.extend_from_slice(pretoken);
                 return self.bump(hash, LONG | offset, hash, count);
             }
@@ -126,7 +127,11 @@ impl Counts {
         self.slots = vec![Slot::default(); old.len() * 2];
         self.mask = self.slots.len() - 1;
         for slot in old.into_iter().filter(|s| s.count > 0) {
-            let hash = if slot.high >= LONG { slot.low } else { hash(slot.low, slot.high) };
+            let hash = if slot.high >= LONG {
+                slot.low
+            } else {
+                hash(slot.low, slot.high)
+            };
             let mut i = hash as usize & self.mask;
             while self.slots[i].count > 0 {
                 i = (i + 1) & self.mask;
@@ -179,7 +184,9 @@ fn inline_key(bytes: &[u8]) -> (u64, u64) {
     let n = bytes.len();
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let half = |at: usize| {
-        u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")))
+        u64::from(u32::from_le_bytes(
+            bytes[at..at + 4].try_into().expect("four bytes"),
+        ))
     };
     // Overlapping loads instead of a loop over bytes.
     let (low, high) = if n > 8 {
@@ -190,7 +197,10 @@ fn inline_key(bytes: &[u8]) -> (u64, u64) {
         (half(0) | half(n - 4) << (8 * (n - 4)), 0)
     } else {
         let (a, b, c) = (bytes[0], bytes[n / 2], bytes[n - 1]);
-        (u64::from(a) | u64::from(b) << (8 * (n / 2)) | u64::from(c) << (8 * (n - 1)), 0)
+        (
+            u64::from(a) | u64::from(b) << (8 * (n / 2)) | u64::from(c) << (8 * (n - 1)),
+            0,
+        )
     };
     (low, high | (n as u64) << 56)
 }

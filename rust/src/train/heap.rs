@@ -7,7 +7,9 @@ pub(super) struct Heap<E> {
 
 impl<E> Default for Heap<E> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self {
+            entries: Vec::new(),
+        }
     }
 }
 
@@ -28,7 +30,9 @@ impl<E: Copy> Heap<E> {
 
     pub(super) fn pop(&mut self, before: impl Fn(&E, &E) -> bool) -> Option<E> {
         let last = self.entries.pop()?;
-        let Some(&top) = self.entries.first() else { return Some(last) };
+        let Some(&top) = self.entries.first() else {
+            return Some(last);
+        };
         let len = self.entries.len();
         let mut i = 0;
         loop {

@@ -116,8 +116,15 @@ pub(super) fn learn(
         trainer.apply(merge)?;
         progress.store(trainer.bytes.len() as u64, Ordering::Relaxed);
     }
-    let num_tokens = trainer.words.num_tokens(|id| trainer.bytes[id as usize].len());
-    Ok(Learned { tokens: trainer.bytes, merges: trainer.merges, last_count, num_tokens })
+    let num_tokens = trainer
+        .words
+        .num_tokens(|id| trainer.bytes[id as usize].len());
+    Ok(Learned {
+        tokens: trainer.bytes,
+        merges: trainer.merges,
+        last_count,
+        num_tokens,
+    })
 }
 
 impl<'a> Trainer<'a> {
@@ -168,7 +175,11 @@ impl<'a> Trainer<'a> {
             *sizes.entry((left, right)).or_default() += 1;
         });
         for (pair, size) in sizes {
-            pairs.entry(pair).or_default().positions.reserve_exact(size as usize);
+            pairs
+                .entry(pair)
+                .or_default()
+                .positions
+                .reserve_exact(size as usize);
         }
         self.words.for_each_pair(|at, left, right, _| {
             pairs.entry((left, right)).or_default().positions.push(at);
@@ -179,7 +190,11 @@ impl<'a> Trainer<'a> {
         let all: Vec<Candidate> = self
             .pairs
             .iter()
-            .map(|(&(left, right), pair)| Candidate { count: pair.count, left, right })
+            .map(|(&(left, right), pair)| Candidate {
+                count: pair.count,
+                left,
+                right,
+            })
             .collect();
         for candidate in all {
             self.enqueue(candidate);
@@ -193,7 +208,11 @@ impl<'a> Trainer<'a> {
         if count >= self.options.min_frequency.max(1)
             && self.options.max_token_bytes.is_none_or(|most| size <= most)
         {
-            let order = Order { tie_break: self.options.tie_break, order: &self.order, bytes: &self.bytes };
+            let order = Order {
+                tie_break: self.options.tie_break,
+                places: &self.order,
+                bytes: &self.bytes,
+            };
             self.queue.push(candidate, |a, b| order.before(a, b));
         }
     }
@@ -201,9 +220,16 @@ impl<'a> Trainer<'a> {
     /// The most frequent pair, by the tie rule among equals.
     fn best(&mut self) -> Option<Candidate> {
         loop {
-            let order = Order { tie_break: self.options.tie_break, order: &self.order, bytes: &self.bytes };
+            let order = Order {
+                tie_break: self.options.tie_break,
+                places: &self.order,
+                bytes: &self.bytes,
+            };
             let top = self.queue.pop(|a, b| order.before(a, b))?;
-            let count = self.pairs.get(&(top.left, top.right)).map_or(0, |pair| pair.count);
+            let count = self
+                .pairs
+                .get(&(top.left, top.right))
+                .map_or(0, |pair| pair.count);
             if count == top.count {
                 return Some(top);
             }
@@ -217,7 +243,11 @@ impl<'a> Trainer<'a> {
     /// The merge of a pair: into a new id, or into the token that its bytes already are.
     fn mint(&mut self, pair: Candidate) -> Merge {
         let Candidate { left, right, .. } = pair;
-        let joined = [self.bytes[left as usize].as_slice(), &self.bytes[right as usize]].concat();
+        let joined = [
+            self.bytes[left as usize].as_slice(),
+            &self.bytes[right as usize],
+        ]
+        .concat();
         let next = self.bytes.len() as u32;
         let id = *self.ids.entry(joined.clone()).or_insert(next);
         if id == next {
@@ -231,7 +261,9 @@ impl<'a> Trainer<'a> {
     fn apply(&mut self, merge: Merge) -> Result<()> {
         let Merge { left, right, id } = merge;
         self.merges.push(merge);
-        let Some(mut pair) = self.pairs.remove(&(left, right)) else { return Ok(()) };
+        let Some(mut pair) = self.pairs.remove(&(left, right)) else {
+            return Ok(());
+        };
         // Lists of one pass are in order; a pair that two passes made (resume) is not.
         if !pair.positions.is_sorted() {
             pair.positions.sort_unstable();
@@ -245,7 +277,10 @@ impl<'a> Trainer<'a> {
             if i % LOOK_EVERY == 0 && self.stop.load(Ordering::Relaxed) {
                 return Err(Error::Interrupted);
             }
-            let Some(m) = self.words.merge(at, (left, left_len), (right, right_len), id) else {
+            let Some(m) = self
+                .words
+                .merge(at, (left, left_len), (right, right_len), id)
+            else {
                 continue;
             };
             if m.before != BORDER {
@@ -259,7 +294,11 @@ impl<'a> Trainer<'a> {
         let lost: Vec<_> = before
             .iter()
             .map(|(neighbour, count, _)| (*neighbour, left, *count))
-            .chain(after.iter().map(|(neighbour, count, _)| (right, *neighbour, *count)))
+            .chain(
+                after
+                    .iter()
+                    .map(|(neighbour, count, _)| (right, *neighbour, *count)),
+            )
             .collect();
         // A pair may be made on one side of an occurrence and lost on the other side of the next: first make.
         for (neighbour, count, positions) in before {
@@ -301,7 +340,7 @@ impl<'a> Trainer<'a> {
 /// The order of the queue: the higher count first, among equals what the tie rule says.
 struct Order<'a> {
     tie_break: TieBreak,
-    order: &'a [u32],
+    places: &'a [u32],
     bytes: &'a [Vec<u8>],
 }
 
@@ -311,10 +350,11 @@ impl Order<'_> {
             return a.count > b.count;
         }
         if self.tie_break == TieBreak::Bytes {
-            let bytes = |c: &Candidate| (&self.bytes[c.left as usize], &self.bytes[c.right as usize]);
+            let bytes =
+                |c: &Candidate| (&self.bytes[c.left as usize], &self.bytes[c.right as usize]);
             return bytes(a) > bytes(b);
         }
-        let order = |c: &Candidate| (self.order[c.left as usize], self.order[c.right as usize]);
+        let order = |c: &Candidate| (self.places[c.left as usize], self.places[c.right as usize]);
         order(a) < order(b)
     }
 }

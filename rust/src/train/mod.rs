@@ -11,7 +11,7 @@
 //! let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
 //! let trained = train(&counts, 258, &[], &TrainOptions::default(), &progress, &stop)?;
 //! assert_eq!(trained.vocab.bytes(256), b"an");
-//! assert_eq!(trained.vocab.bytes(257), b"anan");
+//! assert_eq!(trained.vocab.bytes(257), b"ban");
 //! # Ok::<(), nanobpe::Error>(())
 //! ```
 
@@ -40,7 +40,7 @@ pub enum TieBreak {
     Id,
     /// The lexicographically greatest (left bytes, right bytes).
     Bytes,
-    /// The smallest ids with the single bytes in ByteLevel order, as Hugging Face's trainer has it.
+    /// The smallest ids with the single bytes in `ByteLevel` order, as Hugging Face's trainer has it.
     Hf,
 }
 
@@ -54,7 +54,9 @@ impl TieBreak {
             "id" => Ok(Self::Id),
             "bytes" => Ok(Self::Bytes),
             "hf" => Ok(Self::Hf),
-            _ => Err(Error::value(format!("tie_break is {name:?}; id, bytes and hf are allowed"))),
+            _ => Err(Error::value(format!(
+                "tie_break is {name:?}; id, bytes and hf are allowed"
+            ))),
         }
     }
 }
@@ -107,14 +109,22 @@ pub fn train(
 ) -> Result<Trained> {
     check_size(vocab_size, specials, options)?;
     if counts.is_empty() {
-        return Err(Error::value("the corpus is empty: there is nothing to learn from"));
+        return Err(Error::value(
+            "the corpus is empty: there is nothing to learn from",
+        ));
     }
     let learned = merge::learn(counts, vocab_size - specials.len(), options, progress, stop)?;
     let first = learned.tokens.len() as u32;
     let specials: Vec<_> = specials.iter().cloned().zip(first..).collect();
-    let tokens = (0u32..).zip(learned.tokens.iter().map(Vec::as_slice)).filter(|(_, b)| !b.is_empty());
+    let tokens = (0u32..)
+        .zip(learned.tokens.iter().map(Vec::as_slice))
+        .filter(|(_, b)| !b.is_empty());
     let vocab = Vocab::new(tokens, learned.merges, &specials)?;
-    Ok(Trained { vocab, last_count: learned.last_count, num_tokens: learned.num_tokens })
+    Ok(Trained {
+        vocab,
+        last_count: learned.last_count,
+        num_tokens: learned.num_tokens,
+    })
 }
 
 /// Refuses sizes that cannot hold the bytes (or the older vocabulary) and the special tokens.
@@ -123,9 +133,10 @@ pub fn train(
 /// `Error::Value` that names the size and the least allowed.
 pub fn check_size(vocab_size: usize, specials: &[String], options: &TrainOptions) -> Result<()> {
     let (base, what) = match &options.resume {
-        Some(vocab) => {
-            (vocab.tokens().last().map_or(0, |(id, _)| id as usize + 1), "ids of the older vocabulary")
-        }
+        Some(vocab) => (
+            vocab.tokens().last().map_or(0, |(id, _)| id as usize + 1),
+            "ids of the older vocabulary",
+        ),
         None => (256, "bytes"),
     };
     let least = base + specials.len();
@@ -138,11 +149,16 @@ pub fn check_size(vocab_size: usize, specials: &[String], options: &TrainOptions
     Ok(())
 }
 
-/// The bytes in the order of ByteLevel code points: printable ones first.
+/// The bytes in the order of `ByteLevel` code points: printable ones first.
 pub fn byte_level_order() -> [u8; 256] {
     let printable = |b: &u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     let mut order = [0; 256];
-    let bytes = (0..=255u8).filter(printable).chain((0..=255u8).filter(|b| !printable(b)));
-    order.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    let bytes = (0..=255u8)
+        .filter(printable)
+        .chain((0..=255u8).filter(|b| !printable(b)));
+    order
+        .iter_mut()
+        .zip(bytes)
+        .for_each(|(place, byte)| *place = byte);
     order
 }

@@ -9,13 +9,24 @@ use super::*;
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Counts all pairs anew at every step, as the definition reads.
-fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions, start: &[Pair]) -> Vec<Pair> {
+fn naive(
+    words: &BTreeMap<Vec<u8>, u64>,
+    num_merges: usize,
+    options: &TrainOptions,
+    start: &[Pair],
+) -> Vec<Pair> {
     let mut order: BTreeMap<Vec<u8>, usize> = match options.tie_break {
-        TieBreak::Hf => byte_level_order().iter().enumerate().map(|(i, b)| (vec![*b], i)).collect(),
+        TieBreak::Hf => byte_level_order()
+            .iter()
+            .enumerate()
+            .map(|(i, b)| (vec![*b], i))
+            .collect(),
         _ => (0..=255u8).map(|b| (vec![b], usize::from(b))).collect(),
     };
-    let mut words: Vec<(Vec<Vec<u8>>, u64)> =
-        words.iter().map(|(w, n)| (w.iter().map(|b| vec![*b]).collect(), *n)).collect();
+    let mut words: Vec<(Vec<Vec<u8>>, u64)> = words
+        .iter()
+        .map(|(w, n)| (w.iter().map(|b| vec![*b]).collect(), *n))
+        .collect();
     let mut merges: Vec<Pair> = Vec::new();
     while merges.len() < num_merges + start.len() {
         let mut pairs: BTreeMap<Pair, u64> = BTreeMap::new();
@@ -24,7 +35,11 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
                 *pairs.entry((pair[0].clone(), pair[1].clone())).or_default() += n;
             }
         }
-        let allowed = |(a, b): &Pair| options.max_token_bytes.is_none_or(|most| a.len() + b.len() <= most);
+        let allowed = |(a, b): &Pair| {
+            options
+                .max_token_bytes
+                .is_none_or(|most| a.len() + b.len() <= most)
+        };
         let best = match start.get(merges.len()) {
             Some(pair) => Some(pair.clone()),
             None => pairs
@@ -42,7 +57,9 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
         let Some((left, right)) = best else { break };
         let joined = [left.clone(), right.clone()].concat();
         let pair = (left, right);
-        words.iter_mut().for_each(|(tokens, _)| replace(tokens, &pair));
+        words
+            .iter_mut()
+            .for_each(|(tokens, _)| replace(tokens, &pair));
         let id = order.len();
         order.insert(joined, id);
         merges.push(pair);
@@ -52,10 +69,17 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
 
 /// How many tokens the words have after the merges.
 fn num_tokens(words: &BTreeMap<Vec<u8>, u64>, merges: &[Pair]) -> u64 {
-    let mut all: Vec<Vec<Vec<u8>>> =
-        words.keys().map(|w| w.iter().map(|b| vec![*b]).collect()).collect();
-    merges.iter().for_each(|pair| all.iter_mut().for_each(|tokens| replace(tokens, pair)));
-    all.iter().zip(words.values()).map(|(tokens, n)| tokens.len() as u64 * n).sum()
+    let mut all: Vec<Vec<Vec<u8>>> = words
+        .keys()
+        .map(|w| w.iter().map(|b| vec![*b]).collect())
+        .collect();
+    merges
+        .iter()
+        .for_each(|pair| all.iter_mut().for_each(|tokens| replace(tokens, pair)));
+    all.iter()
+        .zip(words.values())
+        .map(|(tokens, n)| tokens.len() as u64 * n)
+        .sum()
 }
 
 /// Replaces a pair from left to right.
@@ -73,11 +97,23 @@ fn replace(tokens: &mut Vec<Vec<u8>>, (left, right): &Pair) {
 fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
     let mut counts = Counts::default();
     words.iter().for_each(|(word, n)| counts.add(word, *n));
-    train(&counts, 256 + num_merges, &[], options, &AtomicU64::new(0), &AtomicBool::new(false)).unwrap()
+    train(
+        &counts,
+        256 + num_merges,
+        &[],
+        options,
+        &AtomicU64::new(0),
+        &AtomicBool::new(false),
+    )
+    .unwrap()
 }
 
 fn pairs(vocab: &Vocab) -> Vec<Pair> {
-    vocab.merges().iter().map(|m| (vocab.bytes(m.left).to_vec(), vocab.bytes(m.right).to_vec())).collect()
+    vocab
+        .merges()
+        .iter()
+        .map(|m| (vocab.bytes(m.left).to_vec(), vocab.bytes(m.right).to_vec()))
+        .collect()
 }
 
 fn words() -> impl Strategy<Value = BTreeMap<Vec<u8>, u64>> {
@@ -140,9 +176,14 @@ proptest! {
 
 #[test]
 fn counts_beyond_32_and_53_bits_stay_exact() {
-    let words: BTreeMap<Vec<u8>, u64> = [("ab", (1 << 53) + 1), ("cd", 1 << 53), ("ef", (1 << 53) + 2), ("gh", 1 << 33)]
-        .map(|(w, n)| (w.into(), n))
-        .into();
+    let words: BTreeMap<Vec<u8>, u64> = [
+        ("ab", (1 << 53) + 1),
+        ("cd", 1 << 53),
+        ("ef", (1 << 53) + 2),
+        ("gh", 1 << 33),
+    ]
+    .map(|(w, n)| (w.into(), n))
+    .into();
     let options = TrainOptions::default();
     let got = pairs(&trained(&words, 4, &options).vocab);
     assert_eq!(got, naive(&words, 4, &options, &[]));
@@ -155,7 +196,10 @@ fn sizes_that_cannot_be_are_refused() {
     let special = ["<|a|>".to_string()];
     assert!(check_size(257, &special, &options).is_ok());
     let message = check_size(256, &special, &options).unwrap_err().to_string();
-    assert!(message.contains("256 ids") && message.contains("257"), "{message}");
+    assert!(
+        message.contains("256 ids") && message.contains("257"),
+        "{message}"
+    );
     let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     assert!(train(&Counts::default(), 300, &[], &options, &progress, &stop).is_err());
 }
@@ -164,6 +208,13 @@ fn sizes_that_cannot_be_are_refused() {
 fn a_stop_ends_the_merging() {
     let mut counts = Counts::default();
     counts.add(b"abcabd", 1);
-    let stopped = train(&counts, 300, &[], &TrainOptions::default(), &AtomicU64::new(0), &AtomicBool::new(true));
+    let stopped = train(
+        &counts,
+        300,
+        &[],
+        &TrainOptions::default(),
+        &AtomicU64::new(0),
+        &AtomicBool::new(true),
+    );
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }

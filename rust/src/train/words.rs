@@ -51,7 +51,9 @@ impl Words {
         counts.for_each(|bytes, count| {
             let word = words.counts.len() as u32;
             words.counts.push(count);
-            bytes.iter().for_each(|b| put(byte_ids[usize::from(*b)], word));
+            bytes
+                .iter()
+                .for_each(|b| put(byte_ids[usize::from(*b)], word));
             put(BORDER, word);
         });
         Ok(words)
@@ -61,7 +63,12 @@ impl Words {
     pub(super) fn for_each_pair(&self, mut f: impl FnMut(u32, u32, u32, u64)) {
         for (at, pair) in self.slots.windows(2).enumerate() {
             if pair[0] != BORDER && pair[1] != BORDER {
-                f(at as u32, pair[0], pair[1], self.counts[self.word[at] as usize]);
+                f(
+                    at as u32,
+                    pair[0],
+                    pair[1],
+                    self.counts[self.word[at] as usize],
+                );
             }
         }
     }
