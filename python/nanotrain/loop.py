@@ -6,11 +6,9 @@ that goes on from a checkpoint repeats exactly what came after it.
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +23,8 @@ from nanotrain.distributed import World
 from nanotrain.errors import DivergedError
 from nanotrain.evals import BitsPerByte, bits_per_byte
 from nanotrain.folder import Folder
+from nanotrain.garbage import rare_collections
+from nanotrain.observe.advice import Gap, low_mfu
 from nanotrain.observe.health import Health
 from nanotrain.observe.log import Log, eval_line, step_line
 from nanotrain.observe.samples import write_samples
@@ -34,9 +34,6 @@ from nanotrain.saving import Saver
 from nanotrain.signals import Signals
 from nanotrain.state import TrainState
 from nanotrain.step import backward, update
-
-# Python's cyclic collector costs up to 0.5 s a step on a large model, so it runs this rarely.
-_COLLECT_EVERY = 5000
 
 
 @dataclass
@@ -90,6 +87,7 @@ class Loop:
         self._flops_per_token = state.model.flops_per_token()
         self._peak = devices.peak_flops(device, config.train.dtype)
         self._pending: list[_Pending] = []
+        self._gap, self._mfu_told = Gap(), False
         self._mark = time.perf_counter()
         # Seconds of the run at the moment that `perf_counter` showed 0.
         self._offset = state.counters.seconds - self._mark
@@ -106,7 +104,7 @@ class Loop:
             OSError: If a checkpoint or a row cannot be written.
         """
         counters = self._state.counters
-        with Signals() as signals, _rare_collections() as collect:
+        with Signals() as signals, rare_collections() as collect:
             while True:
                 step = counters.step
                 done = evaluated and step == self._first_step
@@ -197,12 +195,29 @@ class Loop:
                 "seconds": self._offset + self._mark + number * step_s,
             }
             self._writer.row(row)
+            self._gap.train(loss)
             if step % config.observe.every == 0 or step in (1, self._steps):
                 self._log.line(step_line(row, self._steps, eta=self._eta(step, row["seconds"])))
+        self._advise_on_mfu(row)
         self._pending.clear()
         self._state.loader.forget()
         self._mark = now
         self._state.counters.seconds = self._offset + now
+
+    def _advise_on_mfu(self, row: dict[str, Any]) -> None:
+        """Says once if the GPU is badly used, after the first intervals have warmed it up."""
+        if self._device.type != "cuda" or self._mfu_told or row["step"] < self._first_step + 20:
+            return
+        share = sum(p.row["data_ms"] for p in self._pending) / len(self._pending) / row["step_ms"]
+        micro_tokens = self._config.train.micro_rows * self._config.data.row_tokens
+        self._mfu_told = True
+        self._warn(low_mfu(row["mfu"], data_share=share, micro_tokens=micro_tokens))
+
+    def _warn(self, text: str | None) -> None:
+        """A line and a row, if there is something to say."""
+        if text is not None:
+            self._log.warning(text)
+            self._writer.event(self._state.counters.step, "warning", text=text)
 
     def _eta(self, step: int, seconds: float) -> float:
         done = step - self._first_step
@@ -237,6 +252,8 @@ class Loop:
         )
         self._writer.row(row | {"seconds": self._offset + time.perf_counter()})
         self._log.line(line)
+        if split == "val":
+            self._warn(self._gap.validation(result.loss))
         if self._world.is_main and (split == "val" or self._source.val is None):
             write_samples(
                 self._folder.samples,
@@ -289,24 +306,3 @@ class Loop:
             f"{what} is not finite at step {step}; {kept}",
             "use a lower learning rate, such as half of `--optim.muon_lr`",
         )
-
-
-@contextmanager
-def _rare_collections() -> Iterator[Callable[[int], None]]:
-    """Runs Python's cyclic collector after the first step and then rarely."""
-    was_enabled = gc.isenabled()
-
-    def collect(steps: int) -> None:
-        if steps == 1:
-            gc.collect()
-            gc.freeze()
-            gc.disable()
-        elif steps % _COLLECT_EVERY == 0:
-            gc.collect()
-
-    try:
-        yield collect
-    finally:
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()
