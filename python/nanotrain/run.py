@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 from collections.abc import Mapping
@@ -179,14 +180,22 @@ def run(prepared: Prepared, log: Log, *, preset: str | None) -> Outcome:
         name = signal.Signals(stopped_by).name
         log.line(f"stopped  {name} at step {state.counters.step}; go on with `--resume`")
     elif world.is_main and config.observe.report:
-        from nanotrain.observe.report import write_report
-
-        log.line(f"report   {write_report(folder)}")
+        _report(folder, log)
     distributed.leave()
     result = summary(folder)
     if not stopped_by and (line := progress(result)):
         log.line(f"result   {line}")
     return Outcome(result, stopped_by)
+
+
+def _report(folder: Folder, log: Log) -> None:
+    """Writes the page; a run without the package for it is a run all the same."""
+    if importlib.util.find_spec("matplotlib") is None:
+        log.warning('no report without matplotlib: pip install "nanobpe[report]"')
+        return
+    from nanotrain.observe.report import write_report
+
+    log.line(f"report   {write_report(folder)}")
 
 
 def _state(prepared: Prepared) -> TrainState:
