@@ -22,7 +22,7 @@ from nanotrain.folder import Folder
 from nanotrain.loop import Loop
 from nanotrain.observe.log import Log, scaled
 from nanotrain.observe.metrics import read_rows
-from nanotrain.observe.trackers import open_trackers
+from nanotrain.observe.trackers import open_trackers, require
 from nanotrain.observe.writer import Writer
 from nanotrain.plan import Plan, plan
 from nanotrain.resume import check_tokenizer, config_of, cut_back
@@ -97,6 +97,7 @@ def prepare(
             dtype=devices.compute_dtype(device),
             processes=world.size,
         )
+    require(config.observe.trackers)
     made = plan(config, processes=world.size)
     return Prepared(config, made, source, device, world, folder, resumes, changes)
 

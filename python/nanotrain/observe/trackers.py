@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,23 +23,27 @@ class Tracker(Protocol):
         """Sends what is left."""
 
 
-def open_trackers(names: Sequence[str], folder: Path, config: dict[str, Any]) -> list[Tracker]:
-    """The trackers by name.
+def require(names: Sequence[str]) -> None:
+    """Checks that the trackers can be opened, before a run writes anything.
 
     Raises:
         RunError: If a tracker's package is not installed.
     """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise RunError(
+                f"observe.trackers {name} needs the package {name}",
+                'pip install "nanobpe[track]"',
+            )
+
+
+def open_trackers(names: Sequence[str], folder: Path, config: dict[str, Any]) -> list[Tracker]:
+    """The trackers by name, which is their package's name too."""
     kinds: dict[str, Callable[[Path, dict[str, Any]], Tracker]] = {
         "tensorboard": TensorBoard,
         "wandb": WeightsAndBiases,
     }
-    try:
-        return [kinds[name](folder, config) for name in names]
-    except ModuleNotFoundError as error:
-        raise RunError(
-            f"tracker {', '.join(names)} needs the package {error.name}",
-            'pip install "nanobpe[track]"',
-        ) from None
+    return [kinds[name](folder, config) for name in names]
 
 
 def _scalars(row: dict[str, Any]) -> dict[str, float]:
