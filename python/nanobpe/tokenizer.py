@@ -45,9 +45,12 @@ class Tokenizer:
     that are not allowed, or some); what is in neither is ordinary text.
     """
 
-    __slots__ = ("_core", "_meta", "_rules")
+    __slots__ = ("_core", "_merges", "_meta", "_ranks", "_rules")
 
     _core: _Core
+    # Made when first asked for: a loop over `ranks[...]` must not build 50,000 entries each time.
+    _merges: list[tuple[bytes, bytes]] | None
+    _ranks: dict[bytes, int] | None
     _meta: dict[str, Any] | None
     _rules: dict[tuple[frozenset[str] | None, frozenset[str] | None], SpecialRule]
 
@@ -60,6 +63,7 @@ class Tokenizer:
     def _from_core(cls, core: _Core, meta: dict[str, Any] | None = None) -> Tokenizer:
         self = object.__new__(cls)
         self._core = core
+        self._merges = self._ranks = None
         self._meta = meta
         self._rules = {}
         return self
@@ -423,12 +427,16 @@ class Tokenizer:
     @property
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The merges, first one first."""
-        return self._core.merges
+        if self._merges is None:
+            self._merges = self._core.merges
+        return self._merges
 
     @property
     def ranks(self) -> dict[bytes, int]:
         """Tokens and ids without the special ones, in order of id."""
-        return self._core.ranks
+        if self._ranks is None:
+            self._ranks = self._core.ranks
+        return self._ranks
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of an id, of a special token its text.
