@@ -147,12 +147,16 @@ sys.path[:0] = sys.argv[1:]
 from vocabularies import small
 tok = small("nano")
 text = "".join(random.choices("abcdefgh", k=4_000_000)) * 5
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-start = time.perf_counter()
+sent = []
+def interrupt():
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(0.05, interrupt).start()
 try:
-    tok.encode(text)
+    while True:
+        tok.encode(text)
 except KeyboardInterrupt:
-    print(time.perf_counter() - start)
+    print(time.perf_counter() - sent[0])
 """
     done = subprocess.run(
         [sys.executable, "-c", code, *filter(None, sys.path)],
@@ -160,7 +164,8 @@ except KeyboardInterrupt:
         text=True,
         check=True,
     )
-    assert 0.5 <= float(done.stdout) < 1.0
+    # One pretoken of 20 MB; a busy machine adds its own to the 100 ms.
+    assert 0 <= float(done.stdout) < 0.5
 
 
 def test_import_is_light():
