@@ -81,18 +81,30 @@ def main() -> None:
             for name in options.corpora:
                 path = harness.corpus(name, Path(temporary), options.megabytes * 1_000_000)
                 runs = measure(options, {**values, "path": str(path)})
-                figures = {n: [harness.median(r, k) for k in ("cold", "warm")] for n, r in runs.items()}
+                figures = {
+                    n: [harness.median(r, k) for k in ("cold", "warm")] for n, r in runs.items()
+                }
                 best = [max(f[i] for n, f in figures.items() if n not in OURS) for i in (0, 1)]
                 for peer, (cold, warm) in figures.items():
                     ratios = [f"{x / b:.2f}" for x, b in zip((cold, warm), best, strict=True)]
                     rows.append([vocabulary, name, peer, f"{cold:.0f}", f"{warm:.0f}", *ratios])
                 data[f"{vocabulary} {name}"] = runs
-    columns = ["vocabulary", "corpus", "encoder", "cold MB/s", "warm MB/s", "cold / best peer", "warm / best peer"]
+    columns = [
+        "vocabulary",
+        "corpus",
+        "encoder",
+        "cold MB/s",
+        "warm MB/s",
+        "cold / best peer",
+        "warm / best peer",
+    ]
     text = harness.table(columns, rows)
     print(text)
     if not options.no_record:
         machine = harness.machine(options.peers, list(PEERS))
-        harness.record("bpe_encode", {"machine": machine, "threads": options.threads, "runs": data}, text)
+        harness.record(
+            "bpe_encode", {"machine": machine, "threads": options.threads, "runs": data}, text
+        )
 
 
 def files(vocabulary: str, folder: Path) -> dict[str, str]:
@@ -131,7 +143,9 @@ def measure(options, values: dict[str, str]) -> dict[str, list[harness.Measured]
             jobs[peer] = job(peer, options.peers, num_passes)
     runs = harness.take_turns(jobs, options.rounds)
     if len({run["ids"] for done in runs.values() for run in done}) > 1:
-        raise SystemExit(f"error: the encoders disagree on {values['path']} with {values['vocabulary']}")
+        raise SystemExit(
+            f"error: the encoders disagree on {values['path']} with {values['vocabulary']}"
+        )
     return runs
 
 

@@ -88,12 +88,28 @@ def main() -> None:
             ours = harness.median(runs["nanobpe, gpt2"], "seconds")
             for job, done in runs.items():
                 seconds, peak = (harness.median(done, k) for k in ("seconds", "peak_mib"))
-                phases = [f"{harness.median(done, p):.2f}" for p in ("count", "merge") if p in done[0]]
+                phases = [
+                    f"{harness.median(done, p):.2f}" for p in ("count", "merge") if p in done[0]
+                ]
                 rows.append(
-                    [title, job, f"{seconds:.2f}", f"{peak:.0f}", f"{seconds / ours:.2f}", " + ".join(phases)]
+                    [
+                        title,
+                        job,
+                        f"{seconds:.2f}",
+                        f"{peak:.0f}",
+                        f"{seconds / ours:.2f}",
+                        " + ".join(phases),
+                    ]
                 )
             data[title] = {"bytes": path.stat().st_size, "runs": runs}
-    columns = ["corpus", "trainer, pattern", "seconds", "peak MiB", "time / ours", "count + merge s"]
+    columns = [
+        "corpus",
+        "trainer, pattern",
+        "seconds",
+        "peak MiB",
+        "time / ours",
+        "count + merge s",
+    ]
     text = harness.table(columns, rows)
     print(text)
     if not options.no_record:
@@ -143,7 +159,9 @@ def check(options, path: Path) -> None:
         theirs = harness.measure(PEERS[peer], options.peers, options.threads, values)
         ours = harness.measure(OURS, sys.executable, options.threads, values | {"pattern": "gpt2"})
         if ours["tokens"] != theirs["tokens"]:
-            raise SystemExit(f"error: {path.name}: our merges (ties by {tie}) are not those of {peer}")
+            raise SystemExit(
+                f"error: {path.name}: our merges (ties by {tie}) are not those of {peer}"
+            )
         print(f"{path.name}: merges equal to {peer}'s, ties by {tie}")
 
 

@@ -97,7 +97,9 @@ def measure(code: str, python: str, threads: int, values: Mapping[str, Any]) -> 
     return Measured(printed, seconds=seconds, peak_mib=usage.ru_maxrss / 1024)
 
 
-def take_turns(jobs: Mapping[str, Callable[[], Measured]], rounds: int) -> dict[str, list[Measured]]:
+def take_turns(
+    jobs: Mapping[str, Callable[[], Measured]], rounds: int
+) -> dict[str, list[Measured]]:
     """Runs every job in turn, `rounds` times; a job that fails is left out and named."""
     runs: dict[str, list[Measured]] = {name: [] for name in jobs}
     for _ in range(rounds):

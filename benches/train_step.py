@@ -82,15 +82,28 @@ def main() -> None:
     peer = harness.median(runs["transformers, gpt2"], "tokens_per_s")
     rows = []
     for name, done in runs.items():
-        rate, peak, first = (harness.median(done, k) for k in ("tokens_per_s", "peak_mib", "first_step_s"))
+        rate, peak, first = (
+            harness.median(done, k) for k in ("tokens_per_s", "peak_mib", "first_step_s")
+        )
         millions = done[0]["parameters"] / 1e6
-        rows.append([name, f"{millions:.2f}", f"{rate:,.0f}", f"{rate / peer:.2f}", f"{peak:.0f}", f"{first:.2f}"])
+        rows.append(
+            [
+                name,
+                f"{millions:.2f}",
+                f"{rate:,.0f}",
+                f"{rate / peer:.2f}",
+                f"{peak:.0f}",
+                f"{first:.2f}",
+            ]
+        )
     columns = ["model", "M parameters", "tokens/s", "/ transformers", "peak MiB", "first step s"]
     text = harness.table(columns, rows)
     print(text)
     if not options.no_record:
         machine = harness.machine(options.peers, ["torch", "transformers"])
-        harness.record("train_step", {"machine": machine, "threads": options.threads, "runs": runs}, text)
+        harness.record(
+            "train_step", {"machine": machine, "threads": options.threads, "runs": runs}, text
+        )
 
 
 if __name__ == "__main__":

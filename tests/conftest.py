@@ -24,7 +24,7 @@ def shared_data() -> Path:
 def library_text() -> str:
     """300 KB of real text that every machine has: sources of Python's standard library."""
     root = Path(sysconfig.get_path("stdlib"))
-    names = ("argparse", "dataclasses", "datetime", "doctest", "inspect", "pathlib", "textwrap", "typing")
+    names = ("argparse", "dataclasses", "datetime", "doctest", "inspect", "textwrap", "typing")
     paths = [root / f"{name}.py" for name in names]
     text = "".join(p.read_text(encoding="utf-8") for p in paths if p.exists())
     return text[:300_000]

@@ -2,21 +2,46 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = [
+    "Counter",
+    "Counts",
+    "DocumentEncoder",
+    "EncodeStream",
+    "FormatError",
+    "PATTERNS",
+    "Packer",
+    "Shards",
+    "SpecialRule",
+    "Tokenizer",
+    "UNICODE_VERSION",
+    "__version__",
+    "check_training",
+    "train",
+    "verify",
+]
+
+PATTERNS: dict[str, str]
+UNICODE_VERSION: str
+__version__: str
 
 class FormatError(ValueError): ...
 
 _ShortOrLong = np.uint16 | np.uint32
 
+@final
 class SpecialRule: ...
 
+@final
 class EncodeStream:
     def push(self, chunk: str | bytes) -> list[int]: ...
     def finish(self) -> list[int]: ...
 
+@final
 class Tokenizer:
     @staticmethod
     def from_ranks(
@@ -108,12 +133,14 @@ class Tokenizer:
     @cache_mib.setter
     def cache_mib(self, mib: int) -> None: ...
 
+@final
 class Shards:
     def __new__(cls, folder: os.PathLike[str], split: str) -> Shards: ...
     def manifest(self) -> str: ...
     def paths(self) -> list[str]: ...
     def starts(self, index: int) -> npt.NDArray[np.uint32]: ...
 
+@final
 class DocumentEncoder:
     @staticmethod
     def to_shards(
@@ -150,6 +177,7 @@ class DocumentEncoder:
     def finish(self) -> str | None: ...
     def abandon(self) -> bool: ...
 
+@final
 class Packer:
     @staticmethod
     def from_shards(
@@ -182,6 +210,7 @@ def verify(
     folder: os.PathLike[str], progress: Callable[[dict[str, int]], object] | None = None
 ) -> tuple[int, int, list[str]]: ...
 
+@final
 class Counts:
     @property
     def documents(self) -> int: ...
@@ -196,6 +225,7 @@ class Counts:
         self,
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...
 
+@final
 class Counter:
     def __new__(
         cls,

@@ -103,9 +103,7 @@ class _Options:
             raise ValueError(f"vocab_size is {vocab_size!r}; a whole number is needed")
         _core.check_training(vocab_size, *self._merging())
 
-    def merge(
-        self, counts: _core.Counts, vocab_size: int
-    ) -> tuple[_core.Tokenizer, int, int]:
+    def merge(self, counts: _core.Counts, vocab_size: int) -> tuple[_core.Tokenizer, int, int]:
         """Tokenizer, how often the last merged pair occurred, tokens of the corpus."""
         specials, tie_break, min_frequency, max_token_bytes, resume = self._merging()
         return _core.train(
@@ -180,7 +178,11 @@ def train(files: _Path | Iterable[_Path], vocab_size: int, **options: Any) -> To
 
 
 def train_with_report(
-    files: _Path | Iterable[_Path], vocab_size: int, *, counts_out: _Path | None = None, **options: Any
+    files: _Path | Iterable[_Path],
+    vocab_size: int,
+    *,
+    counts_out: _Path | None = None,
+    **options: Any,
 ) -> tuple[Tokenizer, TrainReport]:
     """As `train`, with how it went; `counts_out` also writes the counts to a file."""
     chosen = _options(options)

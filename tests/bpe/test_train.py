@@ -1,4 +1,4 @@
-"""Training against its definition, against the trainers that own the tie rules, and against itself in other order."""
+"""Training against its definition, the owners of the tie rules, and itself in other order."""
 
 import json
 import random
@@ -262,6 +262,11 @@ def test_progress_is_told_and_what_it_raises_stops_the_work():
         nanobpe.train_from_iterator(slowly(), 400, progress=refuse)
 
 
+def train_until_interrupted(documents):
+    while True:
+        nanobpe.train_from_iterator(documents, 5000)
+
+
 def test_ctrl_c_is_a_keyboard_interrupt_within_a_tenth_of_a_second():
     documents = [" ".join(english(seed, 2000)) for seed in range(40)]
     sent = []
@@ -273,8 +278,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_within_a_tenth_of_a_second():
     timer = threading.Timer(0.05, interrupt)
     timer.start()
     with pytest.raises(KeyboardInterrupt):
-        while True:
-            nanobpe.train_from_iterator(documents, 5000)
+        train_until_interrupted(documents)
     # 100 ms is what is promised; a busy machine adds its own.
     assert time.perf_counter() - sent[0] < 0.4
     timer.join()
