@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "PATTERNS",
+    "UNICODE_VERSION",
     "Counter",
     "Counts",
     "DocumentEncoder",
     "EncodeStream",
     "FormatError",
-    "PATTERNS",
     "Packer",
     "Shards",
     "SpecialRule",
     "Tokenizer",
-    "UNICODE_VERSION",
     "__version__",
     "check_training",
     "train",
