@@ -1,6 +1,7 @@
 """What all tests share. Nothing here needs a network, a home directory or a GPU."""
 
 import os
+import signal
 import sysconfig
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 # Several test processes share two cores; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The background job of a shell ignores Ctrl-C, and so does what it starts: the tests need it heard.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
