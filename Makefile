@@ -10,6 +10,8 @@ VENV := .venv
 CONSTRAINTS := constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Cargo would look for the job slots of a parallel make, which are not passed on to it.
+CARGO := env -u MAKEFLAGS cargo
 # An environment lasts while the interpreter and the files that say what is in it are the same.
 MADE_OF := $(shell { $(PYTHON) -V; cat pyproject.toml constraints*.txt; } 2>&1 | cksum | cut -d' ' -f1)
 TOOLS := $(VENV)/tools-$(MADE_OF)
@@ -40,10 +42,10 @@ test: ## All tests, lint and type checks
 	@$(MAKE) --no-print-directory lint types pytest
 
 rust: ## Rust: format, lint, tests
-	cargo fmt --check
-	cargo clippy --locked --quiet --all-targets -- -D warnings
-	cargo clippy --locked --quiet --all-targets --features python -- -D warnings
-	cargo test --locked --quiet
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --quiet --all-targets -- -D warnings
+	$(CARGO) clippy --locked --quiet --all-targets --features python -- -D warnings
+	$(CARGO) test --locked --quiet
 
 lint: install ## Python: lint and format
 	$(BIN)/ruff check
