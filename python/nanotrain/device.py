@@ -121,11 +121,11 @@ def peak_flops(device: torch.device, dtype: str) -> float | None:
     return None
 
 
-def _measured_cpu_flops(size: int = 1024) -> float:
-    """The best rate of some float32 products, about 0.1 s."""
+def _measured_cpu_flops(size: int = 512, seconds: float = 0.1) -> float:
+    """The best rate of many short float32 products: a busy machine too has a quiet millisecond."""
     a, best = torch.ones(size, size), 0.0
-    for _ in range(4):
-        start = time.perf_counter()
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
         torch.mm(a, a)
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
