@@ -70,7 +70,9 @@ def batch(rows=2, length=32, vocab=200):
 @pytest.mark.parametrize("switches", SWITCHES + FAMILIES, ids=name)
 def test_every_parameter_learns(switches):
     ids, targets = batch()
-    model = shake(build(switches))
+    # 3 layers: behind the last one backout changes only the length, which the norm undoes.
+    deeper = {} if "family" in switches else {"depth": 3}
+    model = shake(build({**deeper, **switches}))
     model(ids, targets).backward()
     idle = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle

@@ -46,7 +46,9 @@ class _Normed(torch.autograd.Function):
         norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         r = torch.rsqrt(norm.square() / x.shape[-1] + eps)
         ctx.save_for_backward(x, r)
-        return (wide * r).to(x.dtype)
+        y = wide * r
+        # Compiled by torch 2.11, a result behind a cast to its own type has no gradient.
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
