@@ -261,6 +261,7 @@ def train(
     min_frequency: int,
     max_token_bytes: int | None,
     resume: Tokenizer | None,
+    threads: int,
     progress: Callable[[dict[str, Any]], object] | None,
 ) -> tuple[Tokenizer, int, int]: ...
 def check_training(

@@ -115,6 +115,7 @@ class _Options:
             min_frequency,
             max_token_bytes,
             resume,
+            self.threads or available_threads(),
             self._told("merge", total=vocab_size - len(specials)),
         )
 

@@ -35,8 +35,8 @@ mod tests;
 mod whole;
 
 use cache::{Cache, MOST_IDS};
-use merge::Scratch;
-use pairs::PairRanks;
+pub(crate) use merge::Scratch;
+pub(crate) use pairs::PairRanks;
 use pool::Pool;
 use whole::{KEY_BYTES, Key, WholeTokens};
 

@@ -216,7 +216,7 @@ impl PyCounts {
 
 /// (tokenizer, how often the last merged pair occurred, tokens of the corpus).
 #[pyfunction]
-#[pyo3(signature = (counts, pattern, vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, resume, progress))]
+#[pyo3(signature = (counts, pattern, vocab_size, special_tokens, tie_break, min_frequency, max_token_bytes, resume, threads, progress))]
 #[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
 fn train(
     py: Python<'_>,
@@ -228,10 +228,12 @@ fn train(
     min_frequency: u64,
     max_token_bytes: Option<usize>,
     resume: Option<&PyTokenizer>,
+    threads: usize,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(PyTokenizer, u64, u64)> {
     let pattern = py.detach(|| Pattern::new(pattern))?;
-    let options = options(tie_break, min_frequency, max_token_bytes, resume)?;
+    let mut options = options(tie_break, min_frequency, max_token_bytes, resume)?;
+    options.threads = threads;
     let made = Arc::new(AtomicU64::new(0));
     let shown = made.clone();
     let mut caller = Caller::new(
@@ -281,6 +283,7 @@ fn options(
         min_frequency,
         max_token_bytes,
         resume: resume.map(PyTokenizer::vocab),
+        threads: 1,
     })
 }
 

@@ -25,8 +25,11 @@ mod count;
 mod counts;
 mod heap;
 mod merge;
+mod neighbours;
 #[cfg(test)]
 mod tests;
+mod threads;
+mod tokens;
 mod words;
 
 pub use count::{CountWork, merged};
@@ -72,6 +75,8 @@ pub struct TrainOptions {
     pub max_token_bytes: Option<usize>,
     /// A vocabulary to extend: its merges come first and keep their ids.
     pub resume: Option<Arc<Vocab>>,
+    /// Threads that may work at the same time; 0 is 1.
+    pub threads: usize,
 }
 
 /// A trained vocabulary.

@@ -135,8 +135,9 @@ proptest! {
         tie_break in prop::sample::select(vec![TieBreak::Id, TieBreak::Bytes, TieBreak::Hf]),
         min_frequency in 1u64..4,
         max_token_bytes in prop::option::of(2usize..6),
+        threads in 1usize..4,
     ) {
-        let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None };
+        let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None, threads };
         let want = naive(&words, num_merges, &options, &[]);
         let trained = trained(&words, num_merges, &options);
         prop_assert_eq!(pairs(&trained.vocab), want);
@@ -202,6 +203,28 @@ fn sizes_that_cannot_be_are_refused() {
     );
     let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     assert!(train(&Counts::default(), 300, &[], &options, &progress, &stop).is_err());
+}
+
+#[test]
+fn threads_share_large_merges() {
+    let mut counts = Counts::default();
+    for n in 0u32..120_000 {
+        // All have "ab" in some place; how often they occur has no order.
+        let word = format!("{:x}ab{:x}", n.wrapping_mul(2_654_435_761) >> 20, n % 97);
+        counts.add(word.as_bytes(), u64::from(n % 13 + 1));
+    }
+    let merges = |threads| {
+        let options = TrainOptions {
+            threads,
+            ..TrainOptions::default()
+        };
+        let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let trained = train(&counts, 600, &[], &options, &progress, &stop).unwrap();
+        (pairs(&trained.vocab), trained.num_tokens)
+    };
+    let alone = merges(1);
+    assert_eq!(merges(2), alone);
+    assert_eq!(merges(5), alone);
 }
 
 #[test]
