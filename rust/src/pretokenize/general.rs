@@ -1,12 +1,15 @@
-//! Any other regex: a backtracking engine for what needs look-around, automata for the rest (fancy-regex).
+//! Any other regex: automata where it is regular (almost every one is), else a backtracking engine.
+
+use std::sync::Arc;
 
 use fancy_regex::Regex;
 
+use super::automaton::{Automaton, Ended};
 use crate::error::{Error, Result};
 use crate::vocab::shown;
 
 /// One character of each class that patterns tell apart.
-pub(super) const PROBES: &[&str] = &[
+const PROBES: &[&str] = &[
     "a",
     "s",
     "S",
@@ -34,27 +37,68 @@ pub(super) const PROBES: &[&str] = &[
     "\u{85}",
 ];
 
-/// Compiles a user's regex and tries it on every pair of character classes.
-pub(super) fn compile(pattern: &str) -> Result<Regex> {
-    let regex = Regex::new(pattern).map_err(|e| {
-        Error::value(format!(
-            "pattern {pattern:?} is neither a built-in name ({}) nor a regex that compiles: {e}",
-            super::PATTERNS
-                .iter()
-                .map(|(name, _)| *name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ))
-    })?;
-    for a in PROBES {
-        for b in PROBES {
-            for_each_while(&regex, &format!("{a}{b}"), &mut |_| true)?;
-        }
-    }
-    Ok(regex)
+/// A user's regex.
+#[derive(Clone, Debug)]
+pub(super) struct General {
+    regex: Regex,
+    automaton: Option<Arc<Automaton>>,
 }
 
-/// Calls `f` with each match until it says false; refuses gaps. Whether `f` said true to the end.
+impl General {
+    /// Compiles a regex and tries it on every pair of character classes.
+    pub(super) fn new(pattern: &str) -> Result<Self> {
+        let regex = Regex::new(pattern).map_err(|e| {
+            Error::value(format!(
+                "pattern {pattern:?} is neither a built-in name ({}) nor a regex that compiles: {e}",
+                super::PATTERNS
+                    .iter()
+                    .map(|(name, _)| *name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
+        })?;
+        let mut automaton = Automaton::new(pattern);
+        for a in PROBES {
+            for b in PROBES {
+                let text = format!("{a}{b}");
+                let mut ends = Vec::new();
+                for_each_while(&regex, &text, &mut |piece| {
+                    ends.push(piece.len());
+                    true
+                })?;
+                // A regex that the two engines read differently is the slower one's.
+                automaton = automaton.filter(|automaton| {
+                    let mut same = ends.iter();
+                    let ended = automaton
+                        .for_each_while(&text, &mut |piece| same.next() == Some(&piece.len()));
+                    matches!(ended, Ended::Text) && same.next().is_none()
+                });
+            }
+        }
+        Ok(Self {
+            regex,
+            automaton: automaton.map(Arc::new),
+        })
+    }
+
+    /// Calls `f` with each match until it says false; refuses gaps. Whether `f` said true to the end.
+    pub(super) fn for_each_while(
+        &self,
+        text: &str,
+        f: &mut impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool> {
+        let Some(automaton) = &self.automaton else {
+            return for_each_while(&self.regex, text, f);
+        };
+        match automaton.for_each_while(text, f) {
+            Ended::Text => Ok(true),
+            Ended::Unwanted => Ok(false),
+            Ended::Unmatched(at) => Err(loses_text(&self.regex, &text[at..])),
+        }
+    }
+}
+
+/// As [`General::for_each_while`], by the backtracking engine.
 pub(super) fn for_each_while(
     regex: &Regex,
     text: &str,
@@ -76,14 +120,16 @@ pub(super) fn for_each_while(
                 }
                 end = m.end();
             }
-            _ => {
-                return Err(Error::value(format!(
-                    "pattern {:?} loses text: nothing matches at {}; add an alternative that takes the rest, such as |.+ in (?s)",
-                    regex.as_str(),
-                    shown(&text.as_bytes()[end..])
-                )));
-            }
+            _ => return Err(loses_text(regex, &text[end..])),
         }
     }
     Ok(true)
+}
+
+fn loses_text(regex: &Regex, rest: &str) -> Error {
+    Error::value(format!(
+        "pattern {:?} loses text: nothing matches at {}; add an alternative that takes the rest, such as |.+ in (?s)",
+        regex.as_str(),
+        shown(rest.as_bytes())
+    ))
 }
