@@ -152,6 +152,7 @@ class DocumentEncoder:
         shares: Sequence[float],
         seed: int,
         shard_tokens: int,
+        shuffle: int | None,
         resume: bool,
         progress: Callable[[dict[str, Any]], object] | None,
     ) -> tuple[DocumentEncoder | None, str | None]: ...

@@ -202,6 +202,7 @@ def make_parser() -> Parser:
     goal.add_argument("--out", metavar="SHARDS", help="folder of shards")
     goal.add_argument("--ids", action="store_true", help="ids to stdout, one document a line")
     encode.add_argument("--bos", action="store_true", help="begin each document with its BOS id")
+    encode.add_argument("--eos", action="store_true", help="end each document with its EOS id")
     encode.add_argument("--dtype", choices=("auto", "u16", "u32"), default="auto", help="[auto]")
     encode.add_argument(
         "--shard-tokens", type=size, default=100_000_000, metavar="N", help="[100M]"
@@ -209,7 +210,10 @@ def make_parser() -> Parser:
     division = encode.add_mutually_exclusive_group()
     division.add_argument("--split", type=splits, metavar="A,B,C", help="train, val, test shares")
     division.add_argument("--val", type=share, metavar="SHARE", help="share to validate on: 0.5%%")
-    encode.add_argument("--seed", type=int, default=0, metavar="N", help="of the split [0]")
+    encode.add_argument("--shuffle", action="store_true", help="documents in random order")
+    encode.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the split and the order [0]"
+    )
     encode.add_argument("--resume", action="store_true", help="go on where a run stopped")
 
     decode = command("decode", commands.decode, "Turn ids, between white space, into text")

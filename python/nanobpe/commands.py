@@ -252,19 +252,23 @@ def encode(arguments: argparse.Namespace) -> None:
     from nanobpe import sources
     from nanobpe.cli import UsageError, flags
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity, significant
-    from nanobpe.encode import bos_id, id_dtype, to_shards, to_stdout
+    from nanobpe.encode import bos_id, eos_id, id_dtype, to_shards, to_stdout
     from nanobpe.tokenizer import Tokenizer
 
-    if arguments.ids and (arguments.split or arguments.val is not None or arguments.resume):
-        raise UsageError("--split, --val and --resume are about shards; with --ids there are none")
+    sharded = arguments.split or arguments.val is not None or arguments.shuffle or arguments.resume
+    if arguments.ids and sharded:
+        raise UsageError(
+            "--split, --val, --shuffle and --resume are about shards; with --ids there are none"
+        )
     tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
     with flags():
         bos = bos_id(tokenizer) if arguments.bos else None
+        eos = eos_id(tokenizer) if arguments.eos else None
         dtype = id_dtype(tokenizer, arguments.dtype)
     reading = _reading(arguments)
     if arguments.ids:
-        to_stdout(tokenizer, found, reading=reading, bos=bos)
+        to_stdout(tokenizer, found, reading=reading, bos=bos, eos=eos)
         return
     splits = arguments.split or {"train": 1.0}
     if arguments.val is not None:
@@ -281,9 +285,11 @@ def encode(arguments: argparse.Namespace) -> None:
             Path(arguments.out),
             reading=reading,
             bos=bos,
+            eos=eos,
             dtype=dtype,
             shard_tokens=arguments.shard_tokens,
             splits=splits,
+            shuffle=arguments.shuffle,
             seed=arguments.seed % 2**64,
             resume=arguments.resume,
             progress=show,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Special tokens that mean the beginning of a document, by preference.
 BOS_NAMES = ("<|bos|>", "<|endoftext|>", "<|begin_of_text|>")
+# And those that mean its end.
+EOS_NAMES = ("<|eos|>", "<|endoftext|>", "<|end_of_text|>")
 SPLITS = ("train", "val", "test")
 
 
@@ -30,12 +32,25 @@ def bos_id(tokenizer: Tokenizer) -> int:
     Raises:
         ValueError: If the tokenizer has no such special token.
     """
+    return _first_special(tokenizer, BOS_NAMES, "begin")
+
+
+def eos_id(tokenizer: Tokenizer) -> int:
+    """The id that ends documents.
+
+    Raises:
+        ValueError: If the tokenizer has no such special token.
+    """
+    return _first_special(tokenizer, EOS_NAMES, "end")
+
+
+def _first_special(tokenizer: Tokenizer, names: Sequence[str], use: str) -> int:
     specials = tokenizer.special_tokens
-    for name in BOS_NAMES:
+    for name in names:
         if name in specials:
             return specials[name]
     raise ValueError(
-        f"the tokenizer has none of {', '.join(BOS_NAMES)} to begin documents with; "
+        f"the tokenizer has none of {', '.join(names)} to {use} documents with; "
         f"its special tokens are {', '.join(specials) or 'none'}"
     )
 
@@ -65,10 +80,11 @@ class Reading:
     max_document_chars: int | None = None
     threads: int | None = None
 
-    def options(self, bos: int | None) -> dict[str, Any]:
+    def options(self, bos: int | None = None, eos: int | None = None) -> dict[str, Any]:
         """As `_core.DocumentEncoder` takes them."""
         return {
             "bos": bos,
+            "eos": eos,
             "threads": self.threads or available_threads(),
             "split_on": list(self.split_on),
             "max_bytes": self.max_bytes,
@@ -83,17 +99,20 @@ def to_shards(
     *,
     reading: Reading,
     bos: int | None = None,
+    eos: int | None = None,
     dtype: str = "uint16",
     shard_tokens: int = 100_000_000,
     splits: Mapping[str, float] | None = None,
+    shuffle: bool = False,
     seed: int = 0,
     resume: bool = False,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Encodes inputs into a folder of shards and gives the report of `nanobpe encode --json`.
 
-    A document's split is decided by its text and `seed` alone. With `resume`, shards that an
-    interrupted run completed are kept; the result is that of an unbroken run.
+    A document's split is decided by its text and `seed` alone. Documents come in input order, or
+    with `shuffle` in one that `seed` decides. With `resume`, shards that an interrupted run
+    completed are kept; the result is that of an unbroken run.
 
     Raises:
         ValueError: If `out` holds other things, or shards of other options, inputs or tokenizer.
@@ -108,6 +127,7 @@ def to_shards(
         "vocab_size": tokenizer.vocab_size,
         "dtype": dtype,
         "bos_id": bos,
+        "eos_id": eos,
         "options": {
             "field": reading.field,
             "split_on": list(reading.split_on),
@@ -115,6 +135,7 @@ def to_shards(
             "max_document_chars": reading.max_document_chars,
             "shard_tokens": shard_tokens,
             "splits": shares,
+            "shuffle": shuffle,
             "seed": seed,
         },
         "sources": [{"name": source.name, "bytes": source.size} for source in inputs],
@@ -126,13 +147,14 @@ def to_shards(
     existed = out.exists()
     encoder, complete = _core.DocumentEncoder.to_shards(
         tokenizer._core,
-        reading.options(bos),
+        reading.options(bos, eos),
         out,
         json.dumps(plan),
         list(shares),
         list(shares.values()),
         seed,
         shard_tokens,
+        seed if shuffle else None,
         resume,
         progress,
     )
@@ -178,14 +200,19 @@ def _forget(out: Path, *, existed: bool) -> None:
 
 
 def to_stdout(
-    tokenizer: Tokenizer, inputs: Sequence[Source], *, reading: Reading, bos: int | None = None
+    tokenizer: Tokenizer,
+    inputs: Sequence[Source],
+    *,
+    reading: Reading,
+    bos: int | None = None,
+    eos: int | None = None,
 ) -> None:
     """Writes the ids of each document as one line of decimal numbers.
 
     Raises:
         OSError: If something cannot be read or written.
     """
-    encoder = _core.DocumentEncoder.to_stdout(tokenizer._core, reading.options(bos), None)
+    encoder = _core.DocumentEncoder.to_stdout(tokenizer._core, reading.options(bos, eos), None)
     try:
         sources.feed(encoder, inputs, field=reading.field)
         encoder.finish()

@@ -42,7 +42,7 @@ def tally(tokenizer: Tokenizer, inputs: Iterable[Source], reading: Reading) -> T
     Raises:
         OSError: If an input cannot be read.
     """
-    encoder = _core.DocumentEncoder.to_tally(tokenizer._core, reading.options(None), None)
+    encoder = _core.DocumentEncoder.to_tally(tokenizer._core, reading.options(), None)
     start = time.perf_counter()
     try:
         sources.feed(encoder, inputs, field=reading.field)

@@ -237,3 +237,56 @@ def test_packing_from_shards(tok, corpus, documents, tmp_path, mode, bos):
         lost = kinds[:bos_id].sum()
         assert (kinds[:bos_id] >= 0).all()
         assert lost < 64
+
+
+@pytest.mark.parametrize("shard_tokens", [150, 10**6])
+def test_shuffled_documents_are_the_same_in_another_order(
+    tok, corpus, documents, tmp_path, shard_tokens
+):
+    bos = tok.vocab_size - 1
+    orders = []
+    for out, seed in ((tmp_path / "a", 0), (tmp_path / "b", 0), (tmp_path / "c", 1)):
+        write(tok, corpus, out, bos=bos, shard_tokens=shard_tokens, shuffle=True, seed=seed)
+        orders.append([tok.decode(d[1:].tolist()) for d in nanobpe.Shards(out)])
+        assert not list(out.glob(".*"))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert sorted(orders[0]) == sorted(orders[2]) == sorted(documents)
+    assert len({tuple(orders[0]), tuple(orders[2]), tuple(documents)}) == 3
+
+
+def test_a_shuffled_run_resumes_to_the_same(tok, corpus, tmp_path):
+    options = {"bos": tok.vocab_size - 1, "shard_tokens": 200, "shuffle": True}
+    write(tok, corpus, tmp_path / "whole", **options)
+    broken = shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    manifest = json.loads((broken / "manifest.json").read_text())
+    train = manifest["splits"]["train"]
+    for shard in train["shards"][3:]:
+        (broken / shard["name"]).unlink()
+    train["shards"] = train["shards"][:3]
+    for count in ("documents", "tokens", "bytes"):
+        manifest[count] = train[count] = sum(shard[count] for shard in train["shards"])
+    (broken / "manifest.json").unlink()
+    (broken / "resume.json").write_text(json.dumps(manifest))
+    (broken / ".shuffle-3a.tmp").write_bytes(b"left by a killed run")
+    with pytest.raises(ValueError, match="shuffle"):
+        write(tok, corpus, broken, **options | {"shuffle": False}, resume=True)
+    write(tok, corpus, broken, **options, resume=True)
+    assert content(broken) == content(tmp_path / "whole")
+
+
+def test_documents_end_with_eos(tmp_path):
+    tok = nanobpe.train_from_iterator(["a b"], 259, special_tokens=("<|bos|>", "<|endoftext|>"))
+    (tmp_path / "docs.jsonl").write_text('{"text": "a b"}\n{"text": ""}\n')
+    bos, eos = tok.special_tokens["<|bos|>"], tok.special_tokens["<|endoftext|>"]
+    reading = Reading()
+    to_shards(
+        tok,
+        sources.find(tmp_path / "docs.jsonl"),
+        tmp_path / "out",
+        reading=reading,
+        bos=bos,
+        eos=eos,
+    )
+    shards = nanobpe.Shards(tmp_path / "out")
+    assert [d.tolist() for d in shards] == [[bos, *tok.encode("a b"), eos], [bos, eos]]
+    assert shards.manifest["eos_id"] == eos

@@ -14,6 +14,7 @@ use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Feed, FeedOptions, Pool};
 use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TallySink, TextSink};
+use crate::shard::shuffle::ShuffleSink;
 use crate::shard::write::{ShardWriter, Start};
 use crate::shard::{self, Manifest, Shards};
 use crate::vocab::Vocab;
@@ -81,6 +82,7 @@ struct PyDocumentEncoder {
 #[pyo3(from_item_all)]
 struct Options {
     bos: Option<u32>,
+    eos: Option<u32>,
     threads: usize,
     split_on: Vec<String>,
     max_bytes: Option<u64>,
@@ -91,7 +93,8 @@ struct Options {
 impl PyDocumentEncoder {
     /// Writes shards into `folder`, or gives the manifest as JSON if a resumed run has nothing left to do.
     ///
-    /// `plan` is a manifest without shards as JSON, `names` and `shares` are those of the splits.
+    /// `plan` is a manifest without shards as JSON, `names` and `shares` are those of the splits; `shuffle` is the seed
+    /// of the documents' order, None for that of the input.
     #[staticmethod]
     #[allow(clippy::too_many_arguments)] // the options of the command, by name
     fn to_shards(
@@ -104,6 +107,7 @@ impl PyDocumentEncoder {
         shares: Vec<f64>,
         seed: u64,
         shard_tokens: u64,
+        shuffle: Option<u64>,
         resume: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<(Option<Self>, Option<String>)> {
@@ -129,7 +133,11 @@ impl PyDocumentEncoder {
             vocab: tokenizer.vocab(),
             split: 0,
         };
-        let made = Self::start(tokenizer, options, splitter, Box::new(sink), progress)?;
+        let sink: Box<dyn Sink> = match shuffle {
+            Some(seed) => Box::new(ShuffleSink::new(sink, &folder, seed)),
+            None => Box::new(sink),
+        };
+        let made = Self::start(tokenizer, options, splitter, sink, progress)?;
         Ok((Some(made), None))
     }
 
@@ -251,6 +259,7 @@ impl PyDocumentEncoder {
     ) -> PyResult<Self> {
         let Options {
             bos,
+            eos,
             threads,
             split_on,
             max_bytes,
@@ -262,6 +271,7 @@ impl PyDocumentEncoder {
         let work = (0..threads.max(1)).map(|_| EncodeWork {
             encoder: encoder.clone(),
             bos,
+            eos,
             splitter: splitter.clone(),
             checked: checked.clone(),
             results: results.clone(),

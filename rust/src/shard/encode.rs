@@ -73,22 +73,31 @@ impl Splitter {
 }
 
 /// One piece of a batch after encoding.
-struct EncodedPiece {
-    ids: Range<usize>,
-    bytes: u64,
-    begins: bool,
-    ends: bool,
+pub(super) struct EncodedPiece {
+    pub(super) ids: Range<usize>,
+    pub(super) bytes: u64,
+    pub(super) begins: bool,
+    pub(super) ends: bool,
     /// Known where the document begins.
-    split: Option<usize>,
+    pub(super) split: Option<usize>,
     /// Words between white space, and whether decoding gives the text back; 0 and true unless asked for.
-    words: u64,
-    same: bool,
+    pub(super) words: u64,
+    pub(super) same: bool,
 }
 
 /// The ids of a batch.
 pub struct Encoded {
-    ids: Vec<u32>,
-    pieces: Vec<EncodedPiece>,
+    pub(super) ids: Vec<u32>,
+    pub(super) pieces: Vec<EncodedPiece>,
+}
+
+impl Encoded {
+    /// The ids of each piece.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u32], &EncodedPiece)> {
+        self.pieces
+            .iter()
+            .map(|piece| (&self.ids[piece.ids.clone()], piece))
+    }
 }
 
 /// Takes encoded batches in input order.
@@ -115,6 +124,8 @@ pub struct EncodeWork {
     pub encoder: Arc<Encoder>,
     /// Put before each document.
     pub bos: Option<u32>,
+    /// Put behind each document.
+    pub eos: Option<u32>,
     /// Chooses the split.
     pub splitter: Arc<Splitter>,
     /// Counts words and decodes what was encoded, to compare.
@@ -124,7 +135,7 @@ pub struct EncodeWork {
 }
 
 impl EncodeWork {
-    fn check(&self, text: &[u8], ids: &[u32], begins: bool) -> (u64, bool) {
+    fn check(&self, text: &[u8], ids: &[u32]) -> (u64, bool) {
         let Some(vocab) = &self.checked else {
             return (0, true);
         };
@@ -132,7 +143,6 @@ impl EncodeWork {
         if self.encoder.pattern().normalizes() {
             return (words, true);
         }
-        let ids = &ids[usize::from(begins && self.bos.is_some())..];
         let mut rest = Some(text);
         for &id in ids {
             rest = rest.and_then(|rest| rest.strip_prefix(vocab.bytes(id)));
@@ -152,8 +162,12 @@ impl Work for EncodeWork {
             if piece.begins {
                 ids.extend(self.bos);
             }
+            let text_start = ids.len();
             self.encoder.encode_until(text, &mut ids, stop)?;
-            let (words, same) = self.check(text, &ids[start..], piece.begins);
+            let (words, same) = self.check(text, &ids[text_start..]);
+            if piece.ends {
+                ids.extend(self.eos);
+            }
             pieces.push(EncodedPiece {
                 words,
                 same,
@@ -263,18 +277,28 @@ pub struct ShardSink {
     pub split: usize,
 }
 
+impl ShardSink {
+    /// Appends a part of a document to a split.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::part`].
+    pub(super) fn part(&mut self, split: usize, part: Part<'_>, stop: &AtomicBool) -> Result<()> {
+        let vocab = &self.vocab;
+        self.writer
+            .part(split, part, &|id| vocab.bytes(id).len() as u64, stop)
+    }
+}
+
 impl Sink for ShardSink {
     fn take(&mut self, encoded: &Encoded, stop: &AtomicBool) -> Result<()> {
-        for piece in &encoded.pieces {
+        for (ids, piece) in encoded.iter() {
             self.split = piece.split.unwrap_or(self.split);
             let part = Part {
-                ids: &encoded.ids[piece.ids.clone()],
+                ids,
                 bytes: piece.bytes,
                 begins: piece.begins,
             };
-            let vocab = &self.vocab;
-            self.writer
-                .part(self.split, part, &|id| vocab.bytes(id).len() as u64, stop)?;
+            self.part(self.split, part, stop)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! shard unless it is larger than one; then it goes on at the start of the next. Where documents begin is told by the
 //! BOS id, or without one by a file `{split}_{000000}.idx` of little-endian uint32 positions.
 //!
-//! [`write`] makes such folders from inputs, [`read`] maps and verifies them.
+//! [`write`] makes such folders from inputs, [`shuffle`] changes the order of documents on their way, [`read`] maps and verifies them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 pub mod encode;
 mod open;
 pub mod read;
+pub mod shuffle;
 #[cfg(test)]
 mod tests;
 pub mod write;
@@ -70,6 +71,9 @@ pub struct Manifest {
     pub dtype: String,
     /// The id that begins each document, if one does.
     pub bos_id: Option<u32>,
+    /// The id that ends each document, if one does.
+    #[serde(default)]
+    pub eos_id: Option<u32>,
     /// What was asked for; another run with `--resume` must ask for the same.
     pub options: serde_json::Value,
     /// Input files and their sizes.

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
 
-use super::encode::Splitter;
+use super::encode::{Encoded, EncodedPiece, ShardSink, Sink, Splitter};
+use super::shuffle::ShuffleSink;
 use super::write::{Part, ShardWriter, Start};
 use super::{JOURNAL, MANIFEST, Manifest, Shards, verify};
+use crate::vocab::Vocab;
 
 static GO: AtomicBool = AtomicBool::new(false);
 
@@ -21,6 +24,7 @@ fn plan(bos: Option<u32>) -> Manifest {
         vocab_size: 1 << 16,
         dtype: "uint16".into(),
         bos_id: bos,
+        eos_id: None,
         options: serde_json::json!({}),
         sources: Vec::new(),
         documents: 0,
@@ -115,6 +119,54 @@ proptest! {
         write(parts.path(), bos, &documents, part, limit, true);
         prop_assert_eq!(&content(parts.path()), &want);
     }
+}
+
+/// Shuffles 500 documents of two parts each, and one of many, with files of at most `sorted_bytes` at once.
+fn shuffled(folder: &Path, sorted_bytes: u64) -> BTreeMap<String, Vec<u8>> {
+    let start = ShardWriter::start(folder, plan(Some(0)), &["train"], 1 << 20, false).unwrap();
+    let Start::Writer(writer) = start else {
+        panic!("the folder was empty");
+    };
+    let sink = ShardSink {
+        writer: *writer,
+        vocab: Arc::new(Vocab::trained(&[], &[]).unwrap()),
+        split: 0,
+    };
+    let mut sink = ShuffleSink::with_sorted_bytes(sink, folder, 7, sorted_bytes);
+    for document in 1..=500u32 {
+        let last = if document == 100 { 400 } else { 2 };
+        for part in 1..=last {
+            let ids = if part == 1 {
+                vec![0, document]
+            } else {
+                vec![document; part]
+            };
+            let piece = EncodedPiece {
+                ids: 0..ids.len(),
+                bytes: 1,
+                begins: part == 1,
+                ends: part == last,
+                split: (part == 1).then_some(0),
+                words: 0,
+                same: true,
+            };
+            let encoded = Encoded {
+                ids,
+                pieces: vec![piece],
+            };
+            sink.take(&encoded, &GO).unwrap();
+        }
+    }
+    sink.finish(&GO).unwrap();
+    content(folder)
+}
+
+#[test]
+fn shuffling_is_the_same_in_small_files() {
+    let [large, small] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let want = shuffled(large.path(), 1 << 30);
+    assert_eq!(want.len(), 2, "a shard and a manifest: {:?}", want.keys());
+    assert_eq!(shuffled(small.path(), 100), want);
 }
 
 #[test]

@@ -370,10 +370,14 @@ fn same_plan(before: &Manifest, now: &Manifest, folder: &Path) -> Result<()> {
     if before.dtype != now.dtype {
         return shown("the dtype", &before.dtype, &now.dtype);
     }
-    if before.bos_id != now.bos_id {
-        let [a, b] =
-            [before, now].map(|m| m.bos_id.map_or("none".to_string(), |id| id.to_string()));
-        return shown("the BOS id", &a, &b);
+    for (name, ids) in [
+        ("the BOS id", [before.bos_id, now.bos_id]),
+        ("the EOS id", [before.eos_id, now.eos_id]),
+    ] {
+        if ids[0] != ids[1] {
+            let [a, b] = ids.map(|id| id.map_or("none".to_string(), |id| id.to_string()));
+            return shown(name, &a, &b);
+        }
     }
     for option in now
         .options
