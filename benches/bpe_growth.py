@@ -8,6 +8,7 @@ is another. Counting then costs ten times as much, merging only what the new wor
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -18,12 +19,17 @@ COPIES = 10
 LETTERS = b"aeiouy" + b"xvzq"
 
 TRAIN = """
-from nanobpe.train import train_with_report
-_, report = train_with_report(
-    path, 32768, pattern="gpt2", special_tokens=(), split_on=("<|endoftext|>",), threads=threads
-)
-print(json.dumps({"bytes": report.bytes, "distinct": report.pretokens_distinct, **report.seconds}))
+import contextlib, io, tempfile
+from nanobpe import cli
+printed = io.StringIO()
+with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed):
+    options = ["--vocab", "32768", "--pattern", "gpt2", "--split-on", "<|endoftext|>", "--json"]
+    options += ["--threads", str(threads), "--out", folder + "/tok", "--progress", "off"]
+    cli.main(["train", path, *options])
+row = json.loads(printed.getvalue())
+print(json.dumps({"phases": row.pop("seconds"), **row}))
 """
+PHASES = ("read", "count", "merge", "write", "total")
 
 
 def copies(source: Path, target: Path) -> Path:
@@ -58,24 +64,17 @@ def main() -> None:
                 options.rounds,
             )
             for job, done in runs.items():
-                count, merge, peak = (
-                    harness.median(done, key) for key in ("count", "merge", "peak_mib")
-                )
-                rate = done[0]["bytes"] / count / 1e6
-                distinct = f"{done[0]['distinct']:,}"
-                rows.append(
-                    [
-                        title,
-                        job,
-                        distinct,
-                        f"{count:.2f}",
-                        f"{rate:.0f}",
-                        f"{merge:.2f}",
-                        f"{peak:.0f}",
-                    ]
-                )
+                phases = {
+                    phase: statistics.median(run["phases"][phase] for run in done)
+                    for phase in PHASES
+                }
+                rate = done[0]["bytes"] / phases["count"] / 1e6
+                times = [f"{seconds:.2f}" for seconds in phases.values()]
+                distinct = f"{done[0]['pretokens_distinct']:,}"
+                peak = f"{harness.median(done, 'peak_mib'):.0f}"
+                rows.append([title, job, distinct, *times, f"{rate:.0f}", peak])
             data[title] = runs
-    columns = ["corpus", "job", "distinct", "read + count s", "MB/s", "merge s", "peak MiB"]
+    columns = ["corpus", "job", "distinct", *PHASES, "MB/s counted", "peak MiB"]
     text = harness.table(columns, rows)
     print(text)
     if not options.no_record:
