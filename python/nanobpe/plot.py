@@ -6,7 +6,6 @@ Needs matplotlib, which the `report` extra brings; it is imported when something
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -173,7 +172,7 @@ def _save(figure: Any, path: Path) -> None:
     kind = path.suffix.lower()[1:]
     # Without a date the same figures give the same file.
     metadata = {} if kind == "png" else {"Date" if kind == "svg" else "CreationDate": None}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
             figure.savefig(file, format=kind, dpi=150, metadata=metadata)

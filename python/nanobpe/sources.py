@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Kind = Literal["text", "jsonl", "parquet"]
 
@@ -32,8 +33,11 @@ _KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "p
 # Documents of an iterable are handed over in parcels of about this size.
 _PARCEL_BYTES = 1 << 20
 _PARCEL_DOCUMENTS = 10_000
-# Rows per batch of parquet: a few megabytes of usual documents.
+# Documents of parquet that are decoded at once, between two looks for signals.
 _PARQUET_ROWS = 1024
+_PARQUET_BYTES = 4 << 20
+# Counts that are handed over at once.
+COUNT_ROWS = 1 << 16
 
 
 class Sink(Protocol):
@@ -237,7 +241,7 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
                 "pretoken"
             }
             if counted and hasattr(sink, "add_counts"):
-                for batch in file.iter_batches(columns=["pretoken", "count"]):
+                for batch in file.iter_batches(COUNT_ROWS, columns=["pretoken", "count"]):
                     feed_counts(sink, batch, source.name)
                 return
             if field not in columns:
@@ -245,14 +249,24 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
                     f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
                 )
             _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[field]):
-                if sink.is_full():
-                    return
-                feed_arrow(sink, batch.column(0))
+            for group in range(file.num_row_groups):
+                rows = _batch_rows(file.metadata.row_group(group), field)
+                for batch in file.iter_batches(rows, row_groups=[group], columns=[field]):
+                    if sink.is_full():
+                        return
+                    feed_arrow(sink, batch.column(0))
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise FormatError(f"{source.name}: {_first_line(error)}") from error
+
+
+def _batch_rows(group: pq.RowGroupMetaData, field: str) -> int:
+    """Rows whose `field` has about _PARQUET_BYTES together."""
+    columns = map(group.column, range(group.num_columns))
+    size: int = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
+    num_rows: int = group.num_rows
+    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES * num_rows // max(size, 1)))
 
 
 def _check_type(kind: pa.DataType, what: str) -> None:
@@ -327,7 +341,7 @@ def feed_counts(sink: Any, table: Any, name: str = "the table") -> None:
     kind = table.schema.field("count").type
     if not t.is_integer(kind):
         raise FormatError(f"{name}: column 'count' holds {kind}; integers are needed")
-    batches = table.to_batches() if isinstance(table, pa.Table) else [table]
+    batches = table.to_batches(COUNT_ROWS) if isinstance(table, pa.Table) else [table]
     for batch in batches:
         pretokens, counts = batch.column("pretoken"), batch.column("count")
         if pretokens.null_count or counts.null_count:
