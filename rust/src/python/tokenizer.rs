@@ -153,7 +153,9 @@ impl PyTokenizer {
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
-            format::check_ids(ranks.len(), ranks.iter().map(|(_, id)| *id))?;
+            let ids = ranks.iter().map(|(_, id)| *id);
+            let special_ids = specials.iter().map(|(_, id)| *id);
+            format::check_ids(ranks.len(), ids.chain(special_ids))?;
             Vocab::from_ranks(&ranks, &specials).map(|vocab| Self::from_parts(vocab, pattern))
         })?)
     }
