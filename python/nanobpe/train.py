@@ -118,7 +118,7 @@ class _Options:
             min_frequency,
             max_token_bytes,
             resume,
-            self._told("merge", total=vocab_size - len(specials)),
+            self._told_merging(vocab_size - len(specials)),
         )
 
     def _merging(self) -> tuple[list[str], str, int, int | None, _core.Tokenizer | None]:
@@ -126,16 +126,28 @@ class _Options:
         specials = list(self.special_tokens)
         return specials, self.tie_break, self.min_frequency, self.max_token_bytes, resume
 
-    def _told(self, phase: str, **more: int) -> Progress | None:
+    def _told(self, phase: str) -> Progress | None:
         """The progress callback with the phase and its seconds added."""
         if self.progress is None:
             return None
         call, start = self.progress, time.perf_counter()
 
         def tell(row: dict[str, Any]) -> None:
-            call({"phase": phase, **row, **more, "seconds": time.perf_counter() - start})
+            call({"phase": phase, **row, "seconds": time.perf_counter() - start})
 
         return tell
+
+    def _told_merging(self, num_ids: int) -> Progress | None:
+        """The same with the merges made, and those that there will be if the corpus has them."""
+        tell = self._told("merge")
+        if tell is None:
+            return None
+        first = max(self.resume.ranks.values()) + 1 if self.resume is not None else 256
+
+        def tell_merges(row: dict[str, Any]) -> None:
+            tell({**row, "merges": max(0, row["ids"] - first), "total": num_ids - first})
+
+        return tell_merges
 
     def record(self) -> dict[str, Any]:
         """What of the options decides the result, for meta.json."""
