@@ -12,8 +12,10 @@ from __future__ import annotations
 import glob
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from nanobpe._core import FormatError
@@ -228,37 +230,61 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
     try:
         if source.compression:
             with _opened(source) as stream:
-                data: Any = pa.BufferReader(stream.read())
+                data: Any = pa.BufferReader(_waited_for(stream.read))
         elif source.remote:
             system, path = source.remote
             data = system.open_input_file(path)
         else:
             data = source.name
         # Read through a small buffer: otherwise a row group's whole column is in memory at once.
-        with pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False) as file:
-            columns = file.schema_arrow.names
-            counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {
-                "pretoken"
-            }
-            if counted and hasattr(sink, "add_counts"):
-                for batch in file.iter_batches(COUNT_ROWS, columns=["pretoken", "count"]):
-                    feed_counts(sink, batch, source.name)
-                return
-            if field not in columns:
-                raise FormatError(
-                    f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
-                )
-            _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-            for group in range(file.num_row_groups):
-                rows = _batch_rows(file.metadata.row_group(group), field)
-                for batch in file.iter_batches(rows, row_groups=[group], columns=[field]):
-                    if sink.is_full():
-                        return
-                    feed_arrow(sink, batch.column(0))
+        # Not closed by hand, since a thread that Ctrl-C left behind may still read from it.
+        file = pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False)
+        columns = file.schema_arrow.names
+        counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
+        if counted and hasattr(sink, "add_counts"):
+            for batch in _each(file.iter_batches(COUNT_ROWS, columns=["pretoken", "count"])):
+                feed_counts(sink, batch, source.name)
+            return
+        if field not in columns:
+            raise FormatError(
+                f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
+            )
+        _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
+        for group in range(file.num_row_groups):
+            rows = _batch_rows(file.metadata.row_group(group), field)
+            for batch in _each(file.iter_batches(rows, row_groups=[group], columns=[field])):
+                if sink.is_full():
+                    return
+                feed_arrow(sink, batch.column(0))
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise FormatError(f"{source.name}: {_first_line(error)}") from error
+
+
+def _each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    while (batch := _waited_for(lambda: next(batches, None))) is not None:
+        yield batch
+
+
+def _waited_for(call: Callable[[], Any]) -> Any:
+    """What `call` gives on a thread: waiting hears Ctrl-C at once, pyarrow at work does not.
+
+    A page of parquet may hold a thousand documents of a megabyte.
+    """
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((call(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    found, error = results.get()
+    if error is not None:
+        raise error
+    return found
 
 
 def _batch_rows(group: pq.RowGroupMetaData, field: str) -> int:

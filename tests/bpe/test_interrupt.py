@@ -71,6 +71,11 @@ def test_while_files_are_read_and_counted(files, name):
     assert seconds_to_interrupt(lambda: nanobpe.train(inputs, 300)) < SECONDS
 
 
+def test_while_pyarrow_decodes_a_large_page():
+    # What it does on its thread hears no signal.
+    assert seconds_to_interrupt(lambda: sources._waited_for(lambda: time.sleep(2))) < SECONDS
+
+
 @pytest.mark.parametrize("pattern", [r"\w+|\W+", r" ?\p{L}+|\s+(?!\S)|\s+|[^\s\p{L}]+"])
 def test_while_a_custom_regex_counts(files, pattern):
     inputs = [files / "a.txt"] * 1000

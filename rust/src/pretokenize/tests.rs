@@ -102,12 +102,11 @@ fn check_strings(length: usize, scanner: &Pattern, regex: &Regex) {
 /// What the patterns can tell of a character: its classes, and its place in their literals.
 fn told_apart(c: char) -> (u8, char) {
     let literal = match c {
-        ' ' | '\'' | '/' | '\r' | '\n' | '\u{17f}' => c,
+        ' ' | '\'' | '/' | '\r' | '\n' | '\u{17f}' | 'l' | 'e' | 'L' | 'E' => c,
         's' | 'd' | 'm' | 't' => 's',
         'S' | 'D' | 'M' | 'T' => 'S',
         'v' | 'r' => 'v',
         'V' | 'R' => 'V',
-        'l' | 'e' | 'L' | 'E' => c,
         _ => '-',
     };
     let mut buffer = [0; 4];
