@@ -205,17 +205,21 @@ impl PyCounts {
 
 /// The pretokens in order, where each ends, how often each occurs.
 fn columns(counts: &Counts) -> (Vec<u8>, Vec<i64>, Vec<u64>) {
+    // One allocation for all: a vector for each would take most of the time.
+    let mut arena = Vec::new();
     let mut rows = Vec::with_capacity(counts.len());
-    counts.for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
-    rows.sort_unstable();
-    let mut bytes = Vec::new();
-    let ends = rows
-        .iter()
-        .map(|(pretoken, _)| {
-            bytes.extend_from_slice(pretoken);
-            bytes.len() as i64
-        })
-        .collect();
+    counts.for_each(|pretoken, count| {
+        let start = arena.len();
+        arena.extend_from_slice(pretoken);
+        rows.push((start..arena.len(), count));
+    });
+    rows.sort_unstable_by(|(a, _), (b, _)| arena[a.clone()].cmp(&arena[b.clone()]));
+    let mut bytes = Vec::with_capacity(arena.len());
+    let mut ends = Vec::with_capacity(rows.len());
+    for (range, _) in &rows {
+        bytes.extend_from_slice(&arena[range.clone()]);
+        ends.push(bytes.len() as i64);
+    }
     (bytes, ends, rows.iter().map(|(_, count)| *count).collect())
 }
 
@@ -244,11 +248,12 @@ fn train(
         Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]),
     );
     let counts = counts.counts.clone();
-    let trained = abandonable(py, &mut caller, move |stop| {
-        crate::train::train(&counts, vocab_size, &special_tokens, &options, &made, stop)
-    })?;
-    let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
-    Ok((tokenizer, trained.last_count, trained.num_tokens))
+    abandonable(py, &mut caller, move |stop| {
+        let trained =
+            crate::train::train(&counts, vocab_size, &special_tokens, &options, &made, stop)?;
+        let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
+        Ok((tokenizer, trained.last_count, trained.num_tokens))
+    })
 }
 
 /// Refuses, before any work, what [`train`] would refuse after the counting.
