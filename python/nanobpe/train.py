@@ -109,7 +109,8 @@ class _Options:
     def merge(self, counts: _core.Counts, vocab_size: int) -> tuple[_core.Tokenizer, int, int]:
         """Tokenizer, how often the last merged pair occurred, tokens of the corpus."""
         specials, tie_break, min_frequency, max_token_bytes, resume = self._merging()
-        return _core.train(
+        tell = self._told_merging(vocab_size - len(specials))
+        merged = _core.train(
             counts,
             self.pattern,
             vocab_size,
@@ -118,8 +119,12 @@ class _Options:
             min_frequency,
             max_token_bytes,
             resume,
-            self._told_merging(vocab_size - len(specials)),
+            tell,
         )
+        if tell is not None:
+            # However short it was, its end is told.
+            tell({"ids": merged[0].vocab_size - len(specials)})
+        return merged
 
     def _merging(self) -> tuple[list[str], str, int, int | None, _core.Tokenizer | None]:
         resume = self.resume._core if self.resume is not None else None
