@@ -17,7 +17,7 @@ MADE_OF := $(shell { $(PYTHON) -V; cat pyproject.toml constraints*.txt; } 2>&1 |
 TOOLS := $(VENV)/tools-$(MADE_OF)
 EXTRAS := $(VENV)/extras-$(MADE_OF)
 
-.PHONY: help demo test test-oldest rust lint types pytest wheel install bench clean
+.PHONY: help demo test test-oldest rust lint types pytest wheel install fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,11 +85,23 @@ $(TOOLS):
 	$(PIP) install --quiet -c $(CONSTRAINTS) maturin
 	@touch $@
 
+FUZZ := target/fuzz
+# Coverage without sanitizers is what stable Rust can do; debug assertions are on.
+FUZZER := PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" $(CARGO) fuzz
+FUZZED := --fuzz-dir rust/fuzz --target-dir $(FUZZ) --sanitizer none
+
+fuzz: ## Fuzz scanners, loaders and training for 60 s each; what is found stays in rust/fuzz/artifacts
+	@[ -x $(FUZZ)/bin/cargo-fuzz ] || $(CARGO) install --quiet --locked --root $(FUZZ) cargo-fuzz@0.13.2
+	$(FUZZER) build $(FUZZED)
+	for target in scanners loaders training; do \
+		$(FUZZER) run $(FUZZED) $$target -- -max_total_time=60 -max_len=4096 -len_control=20 \
+			-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512; done
+
 bench: install ## Benches beside their peers, into benches/README.md
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c $(CONSTRAINTS) -r benches/requirements.txt
-	for bench in bpe_train bpe_encode train_step; do \
+	for bench in bpe_train progress bpe_encode train_step; do \
 		$(BIN)/python benches/$$bench.py --peers .venv-bench/bin/python; done
 
 clean: ## Remove what the targets made, environments too
-	rm -rf .venv .venv-oldest .venv-bench dist demo target
+	rm -rf .venv .venv-oldest .venv-bench dist demo target rust/fuzz/artifacts rust/fuzz/corpus

@@ -69,7 +69,7 @@ def standard_library() -> list[Path]:
 
 
 class Measured(dict[str, Any]):
-    """What a job printed as JSON, with the seconds and peak_mib of its process."""
+    """What a job printed as JSON, with seconds, cpu_seconds and peak_mib of its process."""
 
 
 def measure(code: str, python: str, threads: int, values: Mapping[str, Any]) -> Measured:
@@ -94,7 +94,12 @@ def measure(code: str, python: str, threads: int, values: Mapping[str, Any]) -> 
     if process.returncode:
         raise RuntimeError(f"a job ended with {process.returncode}")
     printed = json.loads(lines[-1]) if lines else {}
-    return Measured(printed, seconds=seconds, peak_mib=usage.ru_maxrss / 1024)
+    return Measured(
+        printed,
+        seconds=seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_mib=usage.ru_maxrss / 1024,
+    )
 
 
 def take_turns(

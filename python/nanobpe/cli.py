@@ -238,6 +238,7 @@ def make_parser() -> Parser:
     evaluate.add_argument(
         "--against", action="append", default=[], metavar="TOK|FILE", help="another; repeatable"
     )
+    evaluate.add_argument("--plot", metavar="FILE", help="draw it too: .png, .svg or .pdf")
     evaluate.add_argument("--field", default="text", help="field of jsonl and parquet [text]")
     evaluate.add_argument("--threads", type=positive, default=1, metavar="N", help="[1]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import Counter
@@ -110,12 +111,11 @@ def encoded(tokenizer: Tokenizer, text: bytes) -> dict[str, Any]:
 
 
 def unreachable(tokenizer: Tokenizer, tokens: dict[int, bytes]) -> list[int]:
-    """Tokens that no text becomes.
+    """Tokens that no text becomes: those whose bytes do not encode to them.
 
-    Whole characters must encode to the token itself. Of a token that begins or ends within a
-    character, only a text around it can tell; it counts as reachable if a merge makes it.
+    Of a token that begins or ends within a character, only a text around it could tell where the
+    pattern splits; the merges must make it of its bytes.
     """
-    merged = {left + right for left, right in tokenizer.merges}
     whole = [(i, token) for i, token in tokens.items() if is_utf8(token)]
     ids, ends = tokenizer.encode_batch_to_numpy(
         [token for _, token in whole], disallowed_special=()
@@ -125,8 +125,27 @@ def unreachable(tokenizer: Tokenizer, tokens: dict[int, bytes]) -> list[int]:
         for (i, _), start, end in zip(whole, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
         if end - start != 1 or int(ids[start]) != i
     ]
-    parts = [i for i, t in tokens.items() if len(t) > 1 and not is_utf8(t) and t not in merged]
-    return sorted(found + parts)
+    order = {pair: rank for rank, pair in enumerate(tokenizer.merges)}
+    found += [i for i, t in tokens.items() if not is_utf8(t) and _merged(t, order) != [t]]
+    return sorted(found)
+
+
+def _merged(token: bytes, order: dict[tuple[bytes, bytes], int]) -> list[bytes]:
+    """The parts that a pretoken of these bytes is merged into."""
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 1:
+        ranks = [order.get(pair, len(order)) for pair in itertools.pairwise(parts)]
+        best = min(ranks)
+        if best == len(order):
+            break
+        at = ranks.index(best)
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
+
+
+def lengths(tokenizer: Tokenizer) -> dict[int, int]:
+    """How many ordinary tokens have how many bytes, in order of the bytes."""
+    return dict(sorted(Counter(map(len, tokenizer.ranks)).items()))
 
 
 def summary(tokenizer: Tokenizer, longest: int) -> dict[str, Any]:
@@ -143,7 +162,7 @@ def summary(tokenizer: Tokenizer, longest: int) -> dict[str, Any]:
         "pattern": tokenizer.pattern,
         "special_tokens": tokenizer.special_tokens,
         "hash": tokenizer.hash,
-        "lengths": dict(sorted(Counter(map(len, tokens.values())).items())),
+        "lengths": lengths(tokenizer),
         "longest": [row(tokenizer, i) for i in by_length[:longest]],
         "invalid_utf8": sorted(broken),
         "unreachable": unreachable(tokenizer, tokens),
@@ -160,18 +179,25 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """One row per tokenizer and file.
 
-    Fertility is tokens per word, words being what stands between white space.
+    Fertility is tokens per word, words being what stands between white space. `tokens_vs_first` are
+    the tokens beside those of the first tokenizer on the same file; below 1 is better than it.
 
     Raises:
         ValueError: If a file holds no text.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for source in files:
+        first = 0
         for name, tokenizer in named:
             counted = tally(tokenizer, [source], reading)
             if not counted.tokens:
                 raise ValueError(f"{source.name}: there is no text to measure on")
-            single = sum(counted.ids[i] for token, i in tokenizer.ranks.items() if len(token) == 1)
+            first = first or counted.tokens
+            produced: Counter[int] = Counter()
+            for token, i in tokenizer.ranks.items():
+                if counted.ids[i]:
+                    produced[len(token)] += counted.ids[i]
+            used = sum(counted.ids[i] > 0 for i in tokenizer.ranks.values())
             rows.append(
                 {
                     "tokenizer": name,
@@ -180,15 +206,25 @@ def evaluate(
                     "documents": counted.documents,
                     "bytes": counted.bytes,
                     "tokens": counted.tokens,
+                    "tokens_vs_first": round(counted.tokens / first, 4),
                     "bytes_per_token": round(counted.bytes / counted.tokens, 4),
                     "words": counted.words,
                     "fertility": round(counted.tokens / max(counted.words, 1), 4),
-                    "single_byte_share": round(single / counted.tokens, 5),
-                    "tokens_used": sum(count > 0 for count in counted.ids),
+                    "single_byte_share": round(produced[1] / counted.tokens, 5),
+                    "tokens_used": used,
+                    "tokens_unused": len(tokenizer.ranks) - used,
+                    "lengths": dict(sorted(produced.items())),
                     "mb_per_s": round(counted.bytes / 1e6 / max(counted.seconds, 1e-9), 1),
                 }
             )
     return rows
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """What people are shown of each path: its last part, or all of it where two would be alike."""
+    distinct = dict.fromkeys(paths)
+    last = Counter(Path(path).name for path in distinct)
+    return {path: name if last[name := Path(path).name] == 1 else path for path in distinct}
 
 
 def load_any(path: str, pattern: str | None = None) -> Tokenizer:

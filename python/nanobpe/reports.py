@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanobpe.console import print_json
+from nanobpe.console import print_json, significant
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 # Ids of a list that is printed for people; all are in --json.
 _SHOWN_IDS = 12
+_TITLES = (
+    "file",
+    "tokenizer",
+    "ids",
+    "tokens",
+    "vs first",
+    "bytes/token",
+    "fertility",
+    "1-byte",
+    "unused",
+    "MB/s",
+)
 
 
 def inspect(arguments: argparse.Namespace) -> None:
@@ -99,38 +111,58 @@ def _summary_lines(tokenizer: Tokenizer, found: dict[str, Any]) -> list[str]:
 def evaluate(arguments: argparse.Namespace) -> None:
     """`nanobpe eval`."""
     from nanobpe import inspect as look
-    from nanobpe import sources
+    from nanobpe import plot, sources
+    from nanobpe.cli import flags
+    from nanobpe.console import log
     from nanobpe.encode import Reading
     from nanobpe.tokenizer import Tokenizer
 
+    if arguments.plot:
+        with flags():
+            plot.check_name(arguments.plot)
+        plot.check_ready(arguments.plot)
     named = [(arguments.tok, Tokenizer.load(arguments.tok))]
     named += [(path, look.load_any(path)) for path in arguments.against]
     files = sources.find(arguments.on)
     reading = Reading(arguments.field, threads=arguments.threads)
     rows = look.evaluate(named, files, reading)
+    if arguments.plot:
+        lengths = {name: look.lengths(tokenizer) for name, tokenizer in named}
+        plot.draw(arguments.plot, rows, lengths)
+        log("wrote", arguments.plot)
     if arguments.json:
         print_json({"results": rows})
         return
-    titles = ("file", "tokenizer", "ids", "tokens", "bytes/token", "fertility", "1-byte", "MB/s")
-    table = [titles, *map(_cells, rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(titles))]
+    names = look.short_names(row["tokenizer"] for row in rows)
+    table = [_TITLES, *(_cells(row, names[row["tokenizer"]]) for row in rows)]
+    widths = [max(_columns(line[i]) for line in table) for i in range(len(_TITLES))]
     for line in table:
         # Names to the left, numbers to the right.
-        cells = [
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
+        cells = []
+        for i, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            space = " " * (width - _columns(cell))
+            cells.append(cell + space if i < 2 else space + cell)
         print("   ".join(cells).rstrip())
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _columns(text: str) -> int:
+    """Columns of a terminal that a text takes: ideographs have two, marks that combine none."""
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _cells(row: dict[str, Any], tokenizer: str) -> tuple[str, ...]:
     return (
         row["file"],
-        row["tokenizer"],
+        tokenizer,
         f"{row['vocab_size']:,}",
         f"{row['tokens']:,}",
+        f"{row['tokens_vs_first']:.3f}",
         f"{row['bytes_per_token']:.3f}",
         f"{row['fertility']:.3f}",
         f"{100 * row['single_byte_share']:.2f} %",
-        f"{row['mb_per_s']:.0f}",
+        f"{row['tokens_unused']:,}",
+        significant(row["mb_per_s"]),
     )

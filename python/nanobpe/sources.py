@@ -12,8 +12,10 @@ from __future__ import annotations
 import glob
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from nanobpe._core import FormatError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Kind = Literal["text", "jsonl", "parquet"]
 
@@ -32,8 +35,11 @@ _KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "p
 # Documents of an iterable are handed over in parcels of about this size.
 _PARCEL_BYTES = 1 << 20
 _PARCEL_DOCUMENTS = 10_000
-# Rows per batch of parquet: a few megabytes of usual documents.
+# Documents of parquet that are decoded at once, between two looks for signals.
 _PARQUET_ROWS = 1024
+_PARQUET_BYTES = 4 << 20
+# Counts that are handed over at once.
+COUNT_ROWS = 1 << 16
 
 
 class Sink(Protocol):
@@ -224,28 +230,29 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
     try:
         if source.compression:
             with _opened(source) as stream:
-                data: Any = pa.BufferReader(stream.read())
+                data: Any = pa.BufferReader(_waited_for(stream.read))
         elif source.remote:
             system, path = source.remote
             data = system.open_input_file(path)
         else:
             data = source.name
         # Read through a small buffer: otherwise a row group's whole column is in memory at once.
-        with pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False) as file:
-            columns = file.schema_arrow.names
-            counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {
-                "pretoken"
-            }
-            if counted and hasattr(sink, "add_counts"):
-                for batch in file.iter_batches(columns=["pretoken", "count"]):
-                    feed_counts(sink, batch, source.name)
-                return
-            if field not in columns:
-                raise FormatError(
-                    f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
-                )
-            _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[field]):
+        # Not closed by hand, since a thread that Ctrl-C left behind may still read from it.
+        file = pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False)
+        columns = file.schema_arrow.names
+        counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
+        if counted and hasattr(sink, "add_counts"):
+            for batch in _each(file.iter_batches(COUNT_ROWS, columns=["pretoken", "count"])):
+                feed_counts(sink, batch, source.name)
+            return
+        if field not in columns:
+            raise FormatError(
+                f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
+            )
+        _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
+        for group in range(file.num_row_groups):
+            rows = _batch_rows(file.metadata.row_group(group), field)
+            for batch in _each(file.iter_batches(rows, row_groups=[group], columns=[field])):
                 if sink.is_full():
                     return
                 feed_arrow(sink, batch.column(0))
@@ -253,6 +260,39 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
         if isinstance(error, OSError) and error.errno:
             raise
         raise FormatError(f"{source.name}: {_first_line(error)}") from error
+
+
+def _each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    while (batch := _waited_for(lambda: next(batches, None))) is not None:
+        yield batch
+
+
+def _waited_for(call: Callable[[], Any]) -> Any:
+    """What `call` gives on a thread: waiting hears Ctrl-C at once, pyarrow at work does not.
+
+    A page of parquet may hold a thousand documents of a megabyte.
+    """
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((call(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    found, error = results.get()
+    if error is not None:
+        raise error
+    return found
+
+
+def _batch_rows(group: pq.RowGroupMetaData, field: str) -> int:
+    """Rows whose `field` has about _PARQUET_BYTES together."""
+    columns = map(group.column, range(group.num_columns))
+    size: int = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
+    num_rows: int = group.num_rows
+    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES * num_rows // max(size, 1)))
 
 
 def _check_type(kind: pa.DataType, what: str) -> None:
@@ -327,7 +367,7 @@ def feed_counts(sink: Any, table: Any, name: str = "the table") -> None:
     kind = table.schema.field("count").type
     if not t.is_integer(kind):
         raise FormatError(f"{name}: column 'count' holds {kind}; integers are needed")
-    batches = table.to_batches() if isinstance(table, pa.Table) else [table]
+    batches = table.to_batches(COUNT_ROWS) if isinstance(table, pa.Table) else [table]
     for batch in batches:
         pretokens, counts = batch.column("pretoken"), batch.column("count")
         if pretokens.null_count or counts.null_count:

@@ -7,11 +7,12 @@ pretokens, whatever the threads, the order of the documents and how they are cut
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from nanobpe.tokenizer import Tokenizer
 _Path = str | os.PathLike[str]
 Progress = Callable[[dict[str, Any]], object]
 TieBreak = Literal["id", "bytes", "hf"]
+# Rows of a group in a count file.
+_WRITTEN_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class _Options:
     def merge(self, counts: _core.Counts, vocab_size: int) -> tuple[_core.Tokenizer, int, int]:
         """Tokenizer, how often the last merged pair occurred, tokens of the corpus."""
         specials, tie_break, min_frequency, max_token_bytes, resume = self._merging()
-        return _core.train(
+        tell = self._told_merging(vocab_size - len(specials))
+        merged = _core.train(
             counts,
             self.pattern,
             vocab_size,
@@ -116,24 +120,40 @@ class _Options:
             max_token_bytes,
             resume,
             self.threads or available_threads(),
-            self._told("merge", total=vocab_size - len(specials)),
+            tell,
         )
+        if tell is not None:
+            # However short it was, its end is told.
+            tell({"ids": merged[0].vocab_size - len(specials)})
+        return merged
 
     def _merging(self) -> tuple[list[str], str, int, int | None, _core.Tokenizer | None]:
         resume = self.resume._core if self.resume is not None else None
         specials = list(self.special_tokens)
         return specials, self.tie_break, self.min_frequency, self.max_token_bytes, resume
 
-    def _told(self, phase: str, **more: int) -> Progress | None:
+    def _told(self, phase: str) -> Progress | None:
         """The progress callback with the phase and its seconds added."""
         if self.progress is None:
             return None
         call, start = self.progress, time.perf_counter()
 
         def tell(row: dict[str, Any]) -> None:
-            call({"phase": phase, **row, **more, "seconds": time.perf_counter() - start})
+            call({"phase": phase, **row, "seconds": time.perf_counter() - start})
 
         return tell
+
+    def _told_merging(self, num_ids: int) -> Progress | None:
+        """The same with the merges made, and those that there will be if the corpus has them."""
+        tell = self._told("merge")
+        if tell is None:
+            return None
+        first = max(self.resume.ranks.values()) + 1 if self.resume is not None else 256
+
+        def tell_merges(row: dict[str, Any]) -> None:
+            tell({**row, "merges": max(0, row["ids"] - first), "total": num_ids - first})
+
+        return tell_merges
 
     def record(self) -> dict[str, Any]:
         """What of the options decides the result, for meta.json."""
@@ -239,7 +259,8 @@ def train_from_counts(
 
     def fill(counter: _core.Counter) -> None:
         if isinstance(counts, Mapping):
-            sources.feed_counts(counter, _table(counts), "counts")
+            for table in _tables(counts):
+                sources.feed_counts(counter, table, "counts")
         elif hasattr(counts, "schema"):
             sources.feed_counts(counter, counts, "counts")
         else:
@@ -293,10 +314,14 @@ def write_counts(counts: _core.Counts, out: _Path) -> None:
     )
     table = pa.table({"pretoken": pretokens, "count": pa.array(numbers, pa.uint64())})
     target = Path(out)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # One name for every run: what a killed one left is overwritten by the next.
+    partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+                # Ctrl-C is heard between batches.
+                for batch in table.to_batches(_WRITTEN_ROWS):
+                    writer.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
@@ -375,12 +400,15 @@ def _refuse_empty(counts: _core.Counts) -> None:
         )
 
 
-def _table(counts: Mapping[bytes | str, int]) -> Any:
+def _tables(counts: Mapping[bytes | str, int]) -> Iterator[Any]:
+    """The counts as Arrow tables, in parts so that Ctrl-C is heard between them."""
     import pyarrow as pa
 
-    keys = [k.encode() if isinstance(k, str) else k for k in counts]
-    for key, number in counts.items():
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
-            raise ValueError(f"the count of {key!r} is {number!r}; 0 to 2**64 - 1 are allowed")
-    numbers = pa.array(list(counts.values()), pa.uint64())
-    return pa.table({"pretoken": pa.array(keys, pa.large_binary()), "count": numbers})
+    items = iter(counts.items())
+    while part := list(itertools.islice(items, sources.COUNT_ROWS)):
+        for key, number in part:
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
+                raise ValueError(f"the count of {key!r} is {number!r}; 0 to 2**64 - 1 are allowed")
+        keys = [key.encode() if isinstance(key, str) else key for key, _ in part]
+        numbers = pa.array([number for _, number in part], pa.uint64())
+        yield pa.table({"pretoken": pa.array(keys, pa.large_binary()), "count": numbers})

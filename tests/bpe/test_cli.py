@@ -180,17 +180,16 @@ def test_inspect_finds_tokens_that_cannot_be_reached(run, folder):
     assert found["unreachable"] == [256]
 
 
-def test_eval(run):
-    code, out, _ = run("eval", "tok", "--on", "a.txt", "--against", "tok", "--json")
-    rows = json.loads(out)["results"]
-    tok = nanobpe.Tokenizer.load("tok")
-    ids = tok.encode(TEXT)
-    assert (code, len(rows)) == (0, 2)
-    assert rows[0]["tokens"] == len(ids)
-    assert rows[0]["bytes_per_token"] == pytest.approx(len(TEXT.encode()) / len(ids), abs=1e-4)
-    assert rows[0]["fertility"] == pytest.approx(len(ids) / len(TEXT.split()), abs=1e-4)
-    single = sum(len(tok.token_bytes(i)) == 1 for i in ids) / len(ids)
-    assert rows[0]["single_byte_share"] == pytest.approx(single, abs=1e-5)
+def test_inspect_finds_parts_of_characters_that_cannot_be_reached(run, folder):
+    ranks = {bytes([i]): i for i in range(256)}
+    ranks |= {b"\xe4\xb8": 256, b"\xb8\xad": 257, b" \xe4\xb8": 258, b"\xe4\xb8\xad\xe4": 259}
+    tok = nanobpe.Tokenizer.from_ranks(ranks, pattern="gpt2")
+    tok.save(folder / "parts")
+    found = json.loads(run("inspect", "parts", "--json")[1])
+    # 中 is e4 b8 ad, 席 is e5 b8 ad. No token joins e4 b8 and ad, which 259 would need.
+    assert {256, 257, 258} <= set(tok.encode("中席 中"))
+    assert found["unreachable"] == [259]
+    assert found["invalid_utf8"] == [256, 257, 258, 259]
 
 
 @pytest.mark.parametrize("kind", ["hf", "gpt2", "tiktoken"])

@@ -221,6 +221,8 @@ def broken_hf_files(text):
     yield "Whitespace", changed(lambda v: v.update(pre_tokenizer={"type": "Whitespace"}))
     yield "Lowercase", changed(lambda v: v.update(normalizer={"type": "Lowercase"}))
     yield "NFC", changed(lambda v: v.update(normalizer={"type": "NFC"}))
+    far = {"id": 2**26 - 1, "content": "<|far|>"}
+    yield "far beyond", changed(lambda v: v["added_tokens"].append(far))
     yield "lstrip", changed(lambda v: v.update(added_tokens=[added]))
     sequence = {"type": "Sequence", "pretokenizers": [split, byte_level]}
     yield "", changed(lambda v: v.update(pre_tokenizer=sequence))
@@ -235,6 +237,16 @@ def test_broken_hf_files(tmp_path):
             T.from_hf(path)
         assert "broken.json" in str(caught.value)
         assert says in str(caught.value), content[:80]
+
+
+def test_ids_far_beyond_the_vocabulary_are_refused(tmp_path):
+    # Tables are as long as the highest id: a line of text would take gigabytes.
+    far = {"<|far|>": 2**26 - 1}
+    small(special_tokens={}).to_tiktoken(tmp_path / "a.tiktoken")
+    with pytest.raises(ValueError, match="67108863 lies far beyond"):
+        T.from_tiktoken(tmp_path / "a.tiktoken", pattern="gpt2", special_tokens=far)
+    with pytest.raises(ValueError, match="67108863 lies far beyond"):
+        small(special_tokens=far)
 
 
 def test_several_merges_of_one_token(tmp_path):

@@ -42,6 +42,8 @@ impl<T: Send + 'static> Feed<T> {
         let mut stream = JsonStream::new(path.display().to_string(), field);
         let mut block = Vec::with_capacity(BATCH_BYTES);
         while !self.is_full() {
+            // A line of many blocks is read to its end before anything is sent.
+            poll()?;
             block.clear();
             let read = (&mut file).take(BATCH_BYTES as u64).read_to_end(&mut block);
             if read.map_err(Error::io(path))? == 0 {

@@ -32,6 +32,8 @@ impl<T: Send + 'static> Feed<T> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         let mut stream = TextStream::default();
         loop {
+            // A text that cannot be cut is read to its end before anything is sent.
+            poll()?;
             let start = stream.pending.len();
             let want = (2 * BATCH_BYTES).saturating_sub(start).max(BATCH_BYTES);
             stream.pending.reserve_exact(want);

@@ -95,6 +95,8 @@ pub fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
     // After an exchange this is the older folder.
     let _ = fs::remove_dir_all(&partial);
     written?;
+    // A process that was killed between two renames left the older folder here.
+    let _ = fs::remove_dir_all(aside(&partial));
     sync_folder(folder.parent().unwrap_or(Path::new(".")));
     Ok(())
 }
@@ -164,11 +166,16 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     replace(new, old)
 }
 
+/// Where the older folder of a replacement waits.
+fn aside(new: &Path) -> PathBuf {
+    let mut name = new.as_os_str().to_owned();
+    name.push("-old");
+    name.into()
+}
+
 /// The older folder steps aside, comes back if the new one cannot take its place, and is removed.
 fn replace(new: &Path, old: &Path) -> io::Result<()> {
-    let mut aside = new.as_os_str().to_owned();
-    aside.push("-old");
-    let aside = PathBuf::from(aside);
+    let aside = aside(new);
     let _ = fs::remove_dir_all(&aside);
     fs::rename(old, &aside)?;
     if let Err(error) = fs::rename(new, old) {
@@ -177,4 +184,44 @@ fn replace(new: &Path, old: &Path) -> io::Result<()> {
     }
     let _ = fs::remove_dir_all(&aside);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn replaces_without_an_exchange_of_folders() {
+        let made = tempfile::tempdir().unwrap();
+        let (new, old) = (made.path().join(".tok.partial"), made.path().join("tok"));
+        for (folder, content) in [(&new, "new"), (&old, "old")] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("a"), content).unwrap();
+        }
+        replace(&new, &old).unwrap();
+        assert_eq!(fs::read(old.join("a")).unwrap(), b"new");
+        assert_eq!(names(made.path()), ["tok"]);
+    }
+
+    #[test]
+    fn what_killed_processes_left_goes_with_the_next_success() {
+        let made = tempfile::tempdir().unwrap();
+        for left in [".tok.partial", ".tok.partial-old"] {
+            fs::create_dir(made.path().join(left)).unwrap();
+            fs::write(made.path().join(left).join("a"), "left").unwrap();
+        }
+        let folder = made.path().join("tok");
+        for content in ["one", "two"] {
+            write_folder(&folder, &[("a", content.into())]).unwrap();
+            assert_eq!(fs::read(folder.join("a")).unwrap(), content.as_bytes());
+            assert_eq!(names(made.path()), ["tok"]);
+        }
+    }
 }

@@ -29,10 +29,9 @@ pub fn vocab_of<K: AsRef<[u8]>>(
     merges: impl Iterator<Item = (K, K)>,
     specials: &[(String, u32)],
 ) -> Result<Vocab> {
-    check_ids(
-        tokens.len() + specials.len(),
-        tokens.iter().map(|(_, id)| *id),
-    )?;
+    let ids = tokens.iter().map(|(_, id)| *id);
+    let special_ids = specials.iter().map(|(_, id)| *id);
+    check_ids(tokens.len() + specials.len(), ids.chain(special_ids))?;
     let ids: FxHashMap<&[u8], u32> = tokens.iter().map(|(k, id)| (k.as_ref(), *id)).collect();
     let mut made: FxHashSet<u32> = tokens
         .iter()

@@ -54,7 +54,9 @@ fn parse(content: &[u8]) -> Result<Vec<(Vec<u8>, u32)>> {
 /// # Errors
 /// As [`read`] and [`Vocab::from_ranks`], naming the file.
 pub fn load(path: &Path, specials: &[(String, u32)]) -> Result<Vocab> {
-    Vocab::from_ranks(&read(path)?, specials).map_err(in_file(path))
+    let ranks = read(path)?;
+    check_ids(ranks.len(), specials.iter().map(|(_, id)| *id))?;
+    Vocab::from_ranks(&ranks, specials).map_err(in_file(path))
 }
 
 /// The file of a vocabulary, its ids as ranks.

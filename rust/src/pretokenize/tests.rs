@@ -1,5 +1,6 @@
 //! The scanners against the general engine, and what `cut` promises.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use fancy_regex::Regex;
@@ -8,15 +9,19 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Error;
 
-/// One code point for each class that a built-in pattern tells apart.
+/// One code point for each class that a built-in pattern tells apart, and more where a class has characters of one
+/// byte and of several: 29, 732,540 strings of up to four.
 const CLASSES: &[char] = &[
     'a',
     's',
     'l',
     'v',
     'e',
+    'A',
     'S',
     'L',
+    'V',
+    'E',
     '\u{e9}',
     '\u{17f}',
     '\u{1c5}',
@@ -69,39 +74,60 @@ fn defined(regex: &Regex, text: &str, normalizes: bool) -> Vec<Vec<u8>> {
     found
 }
 
+/// Compares on all strings of a length, each pattern on a thread of its own.
 fn check_all_strings(length: usize) {
-    for (scanner, regex) in BOTH.iter() {
-        let mut digits = vec![0; length];
-        'strings: loop {
-            let text: String = digits.iter().map(|&d| CLASSES[d]).collect();
-            let want = defined(regex, &text, scanner.normalizes());
-            assert_eq!(
-                pieces(scanner, &text),
-                want,
-                "{:?} on {text:?}",
-                scanner.name()
-            );
-            for d in &mut digits {
-                *d += 1;
-                if *d < CLASSES.len() {
-                    continue 'strings;
-                }
-                *d = 0;
+    std::thread::scope(|scope| {
+        for (scanner, regex) in BOTH.iter() {
+            // r50k and p50k are gpt2 by another name.
+            if !matches!(scanner.name(), Some("r50k" | "p50k")) {
+                scope.spawn(move || check_strings(length, scanner, regex));
             }
-            break;
         }
+    });
+}
+
+fn check_strings(length: usize, scanner: &Pattern, regex: &Regex) {
+    for number in 0..CLASSES.len().pow(length as u32) {
+        let digit = |place| CLASSES[number / CLASSES.len().pow(place) % CLASSES.len()];
+        let text: String = (0..length as u32).map(digit).collect();
+        assert_eq!(
+            pieces(scanner, &text),
+            defined(regex, &text, scanner.normalizes()),
+            "{:?} on {text:?}",
+            scanner.name()
+        );
     }
 }
 
-#[test]
-fn scanners_equal_the_engine_on_all_strings_up_to_three() {
-    (1..=3).for_each(check_all_strings);
+/// What the patterns can tell of a character: its classes, and its place in their literals.
+fn told_apart(c: char) -> (u8, char) {
+    let literal = match c {
+        ' ' | '\'' | '/' | '\r' | '\n' | '\u{17f}' | 'l' | 'e' | 'L' | 'E' => c,
+        's' | 'd' | 'm' | 't' => 's',
+        'S' | 'D' | 'M' | 'T' => 'S',
+        'v' | 'r' => 'v',
+        'V' | 'R' => 'V',
+        _ => '-',
+    };
+    let mut buffer = [0; 4];
+    let bytes = c.encode_utf8(&mut buffer).as_bytes();
+    (Classes::get().at(bytes, 0).0, literal)
 }
 
 #[test]
-#[ignore = "about a minute"]
-fn scanners_equal_the_engine_on_all_strings_of_four() {
-    check_all_strings(4);
+fn every_class_has_its_code_point() {
+    let covered: BTreeSet<_> = CLASSES.iter().map(|c| told_apart(*c)).collect();
+    let all: BTreeSet<_> = (0..=0x10_ffff)
+        .filter_map(char::from_u32)
+        .map(told_apart)
+        .collect();
+    assert_eq!(covered, all);
+    assert_eq!((all.len(), CLASSES.len()), (21, 29));
+}
+
+#[test]
+fn scanners_equal_the_engine_on_all_strings_up_to_four() {
+    (1..=4).for_each(check_all_strings);
 }
 
 fn text() -> impl Strategy<Value = String> {

@@ -44,6 +44,11 @@ impl Caller {
         }
     }
 
+    /// A caller without a progress callback.
+    pub(super) fn silent() -> Self {
+        Self::new(None, Box::new(Vec::new))
+    }
+
     /// Looks for signals and tells the progress, each when it is due; what is raised is kept for [`Caller::result`].
     pub(super) fn poll(&mut self) -> Result<()> {
         let now = Instant::now();

@@ -31,6 +31,8 @@ const SHORT_BYTES: usize = 1 << 12;
 const LONG_BYTES: usize = 1 << 18;
 /// From here on one text goes over all threads.
 const PARALLEL_BYTES: usize = 1 << 20;
+/// Ids of a Python list between two looks for signals: a few milliseconds.
+const MANY_IDS: usize = 1 << 17;
 
 /// A vocabulary, its pattern and its encoder.
 #[pyclass(name = "Tokenizer", module = "nanobpe._core", frozen)]
@@ -100,6 +102,19 @@ fn run<T: Send>(
     }
 }
 
+/// A list of ids; a long one is made in parts, with a look for signals between them.
+fn list_of<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+    if ids.len() <= MANY_IDS {
+        return PyList::new(py, ids);
+    }
+    let list = PyList::empty(py);
+    for part in ids.chunks(MANY_IDS) {
+        py.check_signals()?;
+        list.call_method1("extend", (PyList::new(py, part)?,))?;
+    }
+    Ok(list)
+}
+
 fn threads_or_all(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
@@ -138,7 +153,9 @@ impl PyTokenizer {
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
-            format::check_ids(ranks.len(), ranks.iter().map(|(_, id)| *id))?;
+            let ids = ranks.iter().map(|(_, id)| *id);
+            let special_ids = specials.iter().map(|(_, id)| *id);
+            format::check_ids(ranks.len(), ids.chain(special_ids))?;
             Vocab::from_ranks(&ranks, &specials).map(|vocab| Self::from_parts(vocab, pattern))
         })?)
     }
@@ -324,7 +341,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.encode_text(py, &Text::new(text)?, rule)?)
+        list_of(py, &self.encode_text(py, &Text::new(text)?, rule)?)
     }
 
     #[pyo3(signature = (text, rule=None))]
@@ -458,11 +475,14 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let mut bytes = Vec::new();
         if let Ok(list) = ids.cast::<PyList>() {
-            let ids = list
-                .iter()
-                .map(|id| self.known_id(&id))
-                .collect::<PyResult<Vec<_>>>()?;
-            py.detach(|| decode_into(&self.vocab, &ids, &mut bytes))?;
+            let mut known = Vec::with_capacity(list.len());
+            for (i, id) in list.iter().enumerate() {
+                if i % MANY_IDS == MANY_IDS - 1 {
+                    py.check_signals()?;
+                }
+                known.push(self.known_id(&id)?);
+            }
+            py.detach(|| decode_into(&self.vocab, &known, &mut bytes))?;
         } else {
             let ids = ids.extract::<PyReadonlyArray1<'py, u32>>()?;
             let ids = ids.as_slice()?;

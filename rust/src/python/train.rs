@@ -8,7 +8,7 @@ use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use super::feed::{Caller, Intake};
-use super::run::interruptible_with;
+use super::run::abandonable;
 use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Fed, Feed, FeedOptions, Pool};
@@ -142,8 +142,9 @@ impl PyCounter {
         tables.push(given);
         let [documents, bytes] =
             [&self.fed.documents, &self.fed.bytes].map(|n| n.load(Ordering::Relaxed));
+        let counts = abandonable(py, &mut Caller::silent(), |_| Ok(Arc::new(merged(tables))))?;
         Ok(PyCounts {
-            counts: py.detach(|| merged(tables)),
+            counts,
             documents,
             bytes,
         })
@@ -153,7 +154,7 @@ impl PyCounter {
 /// Distinct pretokens and how often each occurs.
 #[pyclass(name = "Counts", module = "nanobpe._core", frozen)]
 struct PyCounts {
-    counts: Counts,
+    counts: Arc<Counts>,
     #[pyo3(get)]
     documents: u64,
     #[pyo3(get)]
@@ -173,8 +174,10 @@ impl PyCounts {
     }
 
     /// 128 bits over the pretokens and counts, in hexadecimal digits.
-    fn fingerprint(&self, py: Python<'_>) -> String {
-        format!("{:032x}", py.detach(|| self.counts.fingerprint()))
+    fn fingerprint(&self, py: Python<'_>) -> PyResult<String> {
+        let counts = self.counts.clone();
+        let number = abandonable(py, &mut Caller::silent(), move |_| Ok(counts.fingerprint()))?;
+        Ok(format!("{number:032x}"))
     }
 
     /// The pretokens in order of their bytes, end to end; where each ends; how often each occurs.
@@ -182,36 +185,42 @@ impl PyCounts {
     fn to_numpy<'py>(
         &self,
         py: Python<'py>,
-    ) -> (
+    ) -> PyResult<(
         Bound<'py, PyArray1<u8>>,
         Bound<'py, PyArray1<i64>>,
         Bound<'py, PyArray1<u64>>,
-    ) {
-        let (bytes, ends, counts) = py.detach(|| {
-            let mut rows = Vec::with_capacity(self.counts.len());
-            self.counts
-                .for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
-            rows.sort_unstable();
-            let mut bytes = Vec::new();
-            let ends: Vec<i64> = rows
-                .iter()
-                .map(|(pretoken, _)| {
-                    bytes.extend_from_slice(pretoken);
-                    bytes.len() as i64
-                })
-                .collect();
-            (
-                bytes,
-                ends,
-                rows.iter().map(|(_, count)| *count).collect::<Vec<u64>>(),
-            )
-        });
-        (
+    )> {
+        // The first array loads numpy's API, which panics where a signal comes meanwhile: not after long work.
+        PyArray1::<u8>::zeros(py, 0, false);
+        let counts = self.counts.clone();
+        let (bytes, ends, numbers) =
+            abandonable(py, &mut Caller::silent(), move |_| Ok(columns(&counts)))?;
+        Ok((
             PyArray1::from_vec(py, bytes),
             PyArray1::from_vec(py, ends),
-            PyArray1::from_vec(py, counts),
-        )
+            PyArray1::from_vec(py, numbers),
+        ))
     }
+}
+
+/// The pretokens in order, where each ends, how often each occurs.
+fn columns(counts: &Counts) -> (Vec<u8>, Vec<i64>, Vec<u64>) {
+    // One allocation for all: a vector for each would take most of the time.
+    let mut arena = Vec::new();
+    let mut rows = Vec::with_capacity(counts.len());
+    counts.for_each(|pretoken, count| {
+        let start = arena.len();
+        arena.extend_from_slice(pretoken);
+        rows.push((start..arena.len(), count));
+    });
+    rows.sort_unstable_by(|(a, _), (b, _)| arena[a.clone()].cmp(&arena[b.clone()]));
+    let mut bytes = Vec::with_capacity(arena.len());
+    let mut ends = Vec::with_capacity(rows.len());
+    for (range, _) in &rows {
+        bytes.extend_from_slice(&arena[range.clone()]);
+        ends.push(bytes.len() as i64);
+    }
+    (bytes, ends, rows.iter().map(|(_, count)| *count).collect())
 }
 
 /// (tokenizer, how often the last merged pair occurred, tokens of the corpus).
@@ -240,18 +249,13 @@ fn train(
         progress,
         Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]),
     );
-    let trained = interruptible_with(py, &mut caller, |stop| {
-        crate::train::train(
-            &counts.counts,
-            vocab_size,
-            &special_tokens,
-            &options,
-            &made,
-            stop,
-        )
-    })?;
-    let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
-    Ok((tokenizer, trained.last_count, trained.num_tokens))
+    let counts = counts.counts.clone();
+    abandonable(py, &mut caller, move |stop| {
+        let trained =
+            crate::train::train(&counts, vocab_size, &special_tokens, &options, &made, stop)?;
+        let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
+        Ok((tokenizer, trained.last_count, trained.num_tokens))
+    })
 }
 
 /// Refuses, before any work, what [`train`] would refuse after the counting.
