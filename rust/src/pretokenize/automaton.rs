@@ -32,6 +32,8 @@ enum Step {
 pub(super) struct Automaton {
     /// In order of preference.
     steps: Vec<Step>,
+    /// Whether a step asserts something about what stands around a match, [`SPACES`] aside.
+    asserts: bool,
     /// States that threads have built, while no thread uses them.
     idle: Mutex<Vec<States>>,
 }
@@ -43,38 +45,69 @@ impl Automaton {
     /// The automaton of a regex; None if it is not regular enough.
     pub(super) fn new(pattern: &str) -> Option<Self> {
         let alternatives = alternatives(pattern)?;
-        let mut steps = Vec::new();
+        let (mut steps, mut asserts) = (Vec::new(), false);
         for run in alternatives.chunk_by(|a, b| *a != SPACES && *b != SPACES) {
-            steps.push(match run {
-                [SPACES] => Step::Spaces,
-                _ => Step::Regular(Box::new(compiled(&run.join("|"))?)),
+            steps.push(if run == [SPACES] {
+                Step::Spaces
+            } else {
+                let dfa = compiled(&run.join("|"))?;
+                asserts |= !dfa.get_nfa().look_set_any().is_empty();
+                Step::Regular(Box::new(dfa))
             });
         }
         Some(Self {
             steps,
+            asserts,
             idle: Mutex::default(),
         })
     }
 
     /// Calls `f` with each match from the beginning on, until it says false.
     pub(super) fn for_each_while(&self, text: &str, f: &mut impl FnMut(&[u8]) -> bool) -> Ended {
+        let mut at = 0;
+        self.with_states(|states| {
+            while at < text.len() {
+                let Some((end, _)) = self.end(states, text, at) else {
+                    return Ended::Unmatched(at);
+                };
+                if !f(&text.as_bytes()[at..end]) {
+                    return Ended::Unwanted;
+                }
+                at = end;
+            }
+            Ended::Text
+        })
+    }
+
+    /// The last position in `1..=near` at which a text that begins with a match may be cut: both sides match by
+    /// themselves as the whole does, and more text behind `text` changes nothing. None if there is none.
+    ///
+    /// Without assertions a match depends on what stands before its end, and on what else begins like it; cut behind
+    /// it, the text has fewer of the latter. [`SPACES`] asks for the end of the text: no run of white space may be
+    /// there.
+    pub(super) fn cut(&self, text: &str, near: usize) -> Option<usize> {
+        if self.asserts {
+            return None;
+        }
+        let (mut at, mut cut) = (0, None);
+        self.with_states(|states| {
+            while let Some((end, true)) = self.end(states, text, at).filter(|(end, _)| *end <= near)
+            {
+                at = end;
+                if !text[..at].ends_with(char::is_whitespace) {
+                    cut = Some(at);
+                }
+            }
+        });
+        cut
+    }
+
+    fn with_states<R>(&self, work: impl FnOnce(&mut States) -> R) -> R {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let mut states = idle().pop().unwrap_or_else(|| self.states());
-        let mut at = 0;
-        let mut ended = Ended::Text;
-        while at < text.len() {
-            let Some(end) = self.end(&mut states, text, at) else {
-                ended = Ended::Unmatched(at);
-                break;
-            };
-            if !f(&text.as_bytes()[at..end]) {
-                ended = Ended::Unwanted;
-                break;
-            }
-            at = end;
-        }
+        let result = work(&mut states);
         idle().push(states);
-        ended
+        result
     }
 
     fn states(&self) -> States {
@@ -85,14 +118,16 @@ impl Automaton {
         regular.collect()
     }
 
-    /// Where the match at a position ends; None if nothing, or the empty string, matches.
-    fn end(&self, states: &mut States, text: &str, at: usize) -> Option<usize> {
+    /// Where the match at a position ends, and whether that is so whatever follows the text; None if nothing, or the
+    /// empty string, matches.
+    fn end(&self, states: &mut States, text: &str, at: usize) -> Option<(usize, bool)> {
         let mut caches = states.iter_mut();
+        let mut sure = true;
         let end = self.steps.iter().find_map(|step| match step {
-            Step::Regular(dfa) => search(dfa, caches.next()?, text.as_bytes(), at),
-            Step::Spaces => spaces(text, at),
+            Step::Regular(dfa) => search(dfa, caches.next()?, text.as_bytes(), at, &mut sure),
+            Step::Spaces => spaces(text, at, &mut sure),
         });
-        end.filter(|end| *end > at)
+        end.filter(|end| *end > at).map(|end| (end, sure))
     }
 }
 
@@ -106,8 +141,8 @@ pub(super) enum Ended {
     Unwanted,
 }
 
-/// The end of the leftmost-first match that begins at a position.
-fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize) -> Option<usize> {
+/// The end of the leftmost-first match that begins at a position; `sure` no more if the end of the text was seen.
+fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize, sure: &mut bool) -> Option<usize> {
     let before = at.checked_sub(1).map(|i| text[i]);
     let config = start::Config::new()
         .anchored(Anchored::Yes)
@@ -125,6 +160,7 @@ fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize) -> Option<usize>
             }
         }
     }
+    *sure = false;
     state = dfa.next_eoi_state(cache, state).ok()?;
     if state.is_match() {
         Some(text.len())
@@ -133,10 +169,11 @@ fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize) -> Option<usize>
     }
 }
 
-/// The end of [`SPACES`] at a position.
-fn spaces(text: &str, at: usize) -> Option<usize> {
+/// The end of [`SPACES`] at a position; `sure` no more if the end of the text was seen.
+fn spaces(text: &str, at: usize, sure: &mut bool) -> Option<usize> {
     let rest = &text[at..];
     let run = rest.len() - rest.trim_start().len();
+    *sure &= run < rest.len();
     let last = rest[..run].chars().next_back()?;
     match at + run {
         end if end == text.len() => Some(end),
@@ -416,6 +453,42 @@ mod tests {
                 prop_assert_eq!(ends(&automaton, &text), defined(&regex, &text), "{}", regex);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_changes_nothing(
+            text in "([a-zA-Z]{1,9}|[0-9]{1,6}|[ \n\r\t]{1,3}|'(s|LL|x)|[|\\]/!]|\\PC){0,20}",
+            near in 0usize..80,
+            more in "[a ]{0,3}",
+        ) {
+            for (automaton, regex) in both() {
+                let Some(at) = automaton.cut(&text, near) else { continue };
+                prop_assert!((1..=near).contains(&at));
+                let whole = format!("{text}{more}");
+                let halves = [&whole[..at], &whole[at..]].map(|half| ends(&automaton, half));
+                let halves = halves.into_iter().collect::<Option<Vec<_>>>().map(|halves| halves.concat());
+                prop_assert_eq!(halves, ends(&automaton, &whole), "{} cut at {}", regex, at);
+            }
+        }
+    }
+
+    #[test]
+    fn cuts_where_there_is_a_boundary() {
+        let automaton = Automaton::new(REGULAR[0]).unwrap();
+        assert_eq!(automaton.cut("one two three four", 9), Some(7));
+        assert_eq!(
+            automaton.cut("one two", 7),
+            Some(3),
+            "the last word may go on"
+        );
+        assert_eq!(automaton.cut("one   ", 6), Some(3));
+        assert_eq!(
+            Automaton::new(r"\w+|\W+$|(?s:.)")
+                .unwrap()
+                .cut("one two", 5),
+            None
+        );
     }
 
     #[test]
