@@ -17,6 +17,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::Result;
 
+mod blocks;
 mod cl100k;
 mod general;
 mod gpt2;
@@ -25,9 +26,11 @@ mod runs;
 #[cfg(test)]
 mod tests;
 mod unicode;
+mod windows;
 
 pub use unicode::UNICODE_VERSION;
 use unicode::{Classes, LETTER};
+use windows::{Ends, Kind, Level, fill_for};
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -68,12 +71,7 @@ pub struct Pattern {
 
 #[derive(Clone, Debug)]
 enum Engine {
-    Gpt2,
-    Cl100k,
-    Llama3,
-    Nano,
-    Qwen2,
-    O200k,
+    Scanner(Kind),
     General(Box<Regex>),
 }
 
@@ -94,18 +92,18 @@ impl Pattern {
                 engine: Engine::General(Box::new(regex)),
             });
         };
-        let engine = match name {
-            "cl100k" => Engine::Cl100k,
-            "llama3" => Engine::Llama3,
-            "nano" => Engine::Nano,
-            "qwen2" => Engine::Qwen2,
-            "o200k" => Engine::O200k,
-            _ => Engine::Gpt2,
+        let kind = match name {
+            "cl100k" => Kind::Cl100k,
+            "llama3" => Kind::Llama3,
+            "nano" => Kind::Nano,
+            "qwen2" => Kind::Qwen2,
+            "o200k" => Kind::O200k,
+            _ => Kind::Gpt2,
         };
         Ok(Self {
             name: Some(name),
             regex: regex.into(),
-            engine,
+            engine: Engine::Scanner(kind),
         })
     }
 
@@ -121,7 +119,7 @@ impl Pattern {
 
     /// Whether the text is brought to normalisation form C first (qwen2), so that pretokens are not slices of it.
     pub fn normalizes(&self) -> bool {
-        matches!(self.engine, Engine::Qwen2)
+        matches!(self.engine, Engine::Scanner(Kind::Qwen2))
     }
 
     /// Calls `f` with each pretoken in order; together they are the (normalised) text.
@@ -177,18 +175,11 @@ impl Pattern {
     fn in_str(&self, text: &str, f: &mut impl FnMut(&[u8]) -> bool) -> Result<bool> {
         let bytes = text.as_bytes();
         Ok(match &self.engine {
-            Engine::Gpt2 => scan(bytes, gpt2::next, f),
-            Engine::Cl100k => scan(bytes, cl100k::next::<3, true>, f),
-            Engine::Llama3 => scan(bytes, cl100k::next::<3, false>, f),
-            Engine::Nano => scan(bytes, cl100k::next::<2, false>, f),
-            Engine::O200k => scan(bytes, o200k::next, f),
-            Engine::Qwen2 if is_nfc_quick(text.chars()) == IsNormalized::Yes => {
-                scan(bytes, cl100k::next::<1, false>, f)
-            }
-            Engine::Qwen2 => {
+            Engine::Scanner(Kind::Qwen2) if !is_normalized(text) => {
                 let normalized: String = text.nfc().collect();
-                scan(normalized.as_bytes(), cl100k::next::<1, false>, f)
+                scan(Kind::Qwen2, Level::best(), normalized.as_bytes(), f)
             }
+            Engine::Scanner(kind) => scan(*kind, Level::best(), bytes, f),
             Engine::General(regex) => general::for_each_while(regex, text, f)?,
         })
     }
@@ -230,20 +221,26 @@ fn last_letter(text: &[u8]) -> Option<char> {
     (Classes::get().at(&last[start..], 0).0 & LETTER != 0).then_some(c)
 }
 
+/// Whether the text is certain to be in normalisation form C.
+fn is_normalized(text: &str) -> bool {
+    // Characters below U+0300 are (its first byte is 0xcc), and this test is compiled to vector instructions.
+    text.bytes().all(|b| b < 0xcc) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+}
+
+/// Whether `f` said true to the end; `text` is UTF-8.
 #[inline]
-fn scan(
-    text: &[u8],
-    next: impl Fn(&Classes, &[u8], usize) -> usize,
-    f: &mut impl FnMut(&[u8]) -> bool,
-) -> bool {
-    let classes = Classes::get();
-    let mut i = 0;
-    while i < text.len() {
-        let end = next(classes, text, i);
-        if !f(&text[i..end]) {
-            return false;
+fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
+    let (classes, fill) = (Classes::get(), fill_for(kind, level));
+    let mut ends = Ends::new();
+    let mut start = 0;
+    while start < text.len() {
+        fill(classes, text, start, &mut ends);
+        for &end in ends.as_slice() {
+            if !f(&text[start..end]) {
+                return false;
+            }
+            start = end;
         }
-        i = end;
     }
     true
 }
