@@ -6,6 +6,10 @@
 
 use super::unicode::{Classes, LETTER, LOWER, NUMBER, SPACE, UPPER};
 
+/// First bytes under which there are letters only: ideographs and Hangul, which have no case, and Cyrillic.
+pub(super) const LETTERS_ONLY: [std::ops::RangeInclusive<u8>; 3] =
+    [0xe5..=0xe9, 0xeb..=0xec, 0xd0..=0xd1];
+
 /// Bytes classified together.
 pub(super) const BLOCK: usize = 64;
 /// A block and the rest of a character that begins at its end.
@@ -33,33 +37,43 @@ pub(super) struct Masks {
     pub high: u64,
     /// Those of them that continue a character.
     pub tail: u64,
+    /// Those that begin a letter of neither case, by their value alone.
+    pub ideograph: u64,
+    /// Those that begin a Cyrillic letter.
+    pub cyrillic: u64,
     /// Bytes of whole characters of the text.
     pub valid: u64,
 }
 
 impl Masks {
-    /// Adds the characters beyond ASCII, and cuts off one that the block does not hold whole.
-    #[inline]
-    pub(super) fn add_high(&mut self, classes: &Classes, bytes: &Bytes) {
-        let mut leads = self.high & !self.tail & self.valid;
-        while leads != 0 {
-            let at = leads.trailing_zeros() as usize;
-            leads &= leads - 1;
+    /// Adds the characters beyond ASCII, and cuts off one that the block does not hold whole. Upper and lower case
+    /// and marks are told apart only if `CASED`.
+    pub(super) fn add_high<const CASED: bool>(&mut self, classes: &Classes, bytes: &Bytes) {
+        let leads = self.high & !self.tail & self.valid;
+        self.cut_off(leads, bytes);
+        // Letters unless found otherwise: nearly all are.
+        self.letter |= self.high;
+        let known = self.ideograph | if CASED { 0 } else { self.cyrillic };
+        let mut unknown = leads & self.valid & !known;
+        while unknown != 0 {
+            let at = unknown.trailing_zeros() as usize;
+            unknown &= unknown - 1;
             let (class, len) = classes.at(bytes, at);
-            if at + len > self.valid.trailing_ones() as usize {
-                self.valid &= (1 << at) - 1;
-                break;
-            }
             let char_mask = ((1u64 << len) - 1) << at;
-            let having = |flag: u8| if class & flag == 0 { 0 } else { char_mask };
-            self.letter |= having(LETTER);
-            self.number |= having(NUMBER);
-            self.space |= having(SPACE);
-            match class & (UPPER | LOWER) {
-                UPPER => self.upper |= char_mask,
-                LOWER => self.lower |= char_mask,
-                0 => {}
-                _ => self.mark |= char_mask & !having(LETTER),
+            if class & LETTER == 0 {
+                self.letter &= !char_mask;
+                if class & NUMBER != 0 {
+                    self.number |= char_mask;
+                } else if class & SPACE != 0 {
+                    self.space |= char_mask;
+                } else if CASED && class & UPPER != 0 {
+                    self.mark |= char_mask;
+                }
+            }
+            if CASED {
+                let having = |yes: bool| if yes { char_mask } else { 0 };
+                self.upper |= having(class & (UPPER | LOWER) == UPPER);
+                self.lower |= having(class & (UPPER | LOWER) == LOWER);
             }
         }
         for mask in [
@@ -75,6 +89,22 @@ impl Masks {
             &mut self.mark,
         ] {
             *mask &= self.valid;
+        }
+    }
+
+    /// Takes out the last character if the block does not hold it whole.
+    #[inline]
+    fn cut_off(&mut self, leads: u64, bytes: &Bytes) {
+        if leads != 0 {
+            let last = BLOCK - 1 - leads.leading_zeros() as usize;
+            let len = match bytes[last] {
+                0xf0.. => 4,
+                0xe0.. => 3,
+                _ => 2,
+            };
+            if last + len > self.valid.trailing_ones() as usize {
+                self.valid &= (1 << last) - 1;
+            }
         }
     }
 }
@@ -97,7 +127,7 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
         let put = |mask: &mut u64, bits: u64| {
             *mask |= ((bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
         };
-        put(&mut masks.letter, within(low | 0x20 * ONES, 0x61, 0x7a));
+        put(&mut masks.letter, within(low | (0x20 * ONES), 0x61, 0x7a));
         put(&mut masks.number, within(low, 0x30, 0x39));
         put(&mut masks.space, within(low, 9, 13) | is(b' '));
         put(&mut masks.newline, is(b'\n') | is(b'\r'));
@@ -108,6 +138,14 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
         put(&mut masks.lower, within(low, 0x61, 0x7a));
         put(&mut masks.high, word & HIGH);
         put(&mut masks.tail, word & HIGH & !(word << 1));
+        if word & HIGH != 0 {
+            let found = |range: usize| {
+                let yes = |(i, byte)| u64::from(LETTERS_ONLY[range].contains(byte)) << (8 * k + i);
+                eight.iter().enumerate().map(yes).sum::<u64>()
+            };
+            masks.ideograph |= found(0) | found(1);
+            masks.cyrillic |= found(2);
+        }
     }
     masks
 }
@@ -123,9 +161,7 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
     };
     let mut masks = Masks::default();
     for k in 0..2 {
-        let half: &[u8; 32] = bytes[32 * k..32 * k + 32]
-            .try_into()
-            .expect("32 bytes");
+        let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
         // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
         let v = unsafe { _mm256_loadu_si256(half.as_ptr().cast::<__m256i>()) };
         let is = |byte: u8| _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8));
@@ -142,10 +178,7 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
         put(&mut masks.letter, within(folded, b'a', b'z'));
         put(&mut masks.number, within(v, b'0', b'9'));
         put(&mut masks.space, _mm256_or_si256(within(v, 9, 13), blank));
-        put(
-            &mut masks.newline,
-            _mm256_or_si256(is(b'\n'), is(b'\r')),
-        );
+        put(&mut masks.newline, _mm256_or_si256(is(b'\n'), is(b'\r')));
         put(&mut masks.blank, blank);
         put(&mut masks.apostrophe, is(b'\''));
         put(&mut masks.slash, is(b'/'));
@@ -153,10 +186,11 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
         put(&mut masks.lower, within(v, b'a', b'z'));
         put(&mut masks.high, v);
         // As signed numbers, 0x80 to 0xbf are those below -64.
-        put(
-            &mut masks.tail,
-            _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v),
-        );
+        put(&mut masks.tail, _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v));
+        let under =
+            |range: usize| within(v, *LETTERS_ONLY[range].start(), *LETTERS_ONLY[range].end());
+        put(&mut masks.ideograph, _mm256_or_si256(under(0), under(1)));
+        put(&mut masks.cyrillic, under(2));
     }
     masks
 }
@@ -167,22 +201,29 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
 #[inline]
 pub(super) fn avx512(bytes: &Bytes) -> Masks {
     use std::arch::x86_64::{
-        __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmplt_epi8_mask, _mm512_loadu_si512,
-        _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8,
-        _mm512_test_epi8_mask,
+        __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_cmplt_epi8_mask,
+        _mm512_loadu_si512, _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8,
+        _mm512_sub_epi8, _mm512_test_epi8_mask,
     };
     const TABLE: [u8; 128] = {
         let mut table = [0; 128];
         let mut b = 0u8;
         while b < 128 {
-            table[b as usize] = b.is_ascii_alphabetic() as u8
-                | (b.is_ascii_digit() as u8) << 1
-                | matches!(b, 9..=13 | b' ') as u8 * 4
-                | matches!(b, b'\n' | b'\r') as u8 * 8
-                | (b == b' ') as u8 * 16
-                | (b == b'\'') as u8 * 32
-                | b.is_ascii_uppercase() as u8 * 64
-                | b.is_ascii_lowercase() as u8 * 128;
+            let flags = [
+                b.is_ascii_alphabetic(),
+                b.is_ascii_digit(),
+                matches!(b, 9..=13 | b' '),
+                matches!(b, b'\n' | b'\r'),
+                b == b' ',
+                b == b'\'',
+                b.is_ascii_uppercase(),
+                b.is_ascii_lowercase(),
+            ];
+            let mut k = 0;
+            while k < 8 {
+                table[b as usize] |= (flags[k] as u8) << k;
+                k += 1;
+            }
             b += 1;
         }
         table
@@ -199,6 +240,11 @@ pub(super) fn avx512(bytes: &Bytes) -> Masks {
     let high = _mm512_movepi8_mask(v);
     let class = _mm512_maskz_permutex2var_epi8(!high, low, v, upper);
     let flag = |bit: u8| _mm512_test_epi8_mask(class, _mm512_set1_epi8(bit as i8));
+    let under = |range: usize| {
+        let (first, last) = (*LETTERS_ONLY[range].start(), *LETTERS_ONLY[range].end());
+        let from_first = _mm512_sub_epi8(v, _mm512_set1_epi8(first as i8));
+        _mm512_cmple_epu8_mask(from_first, _mm512_set1_epi8((last - first) as i8))
+    };
     Masks {
         letter: flag(1),
         number: flag(2),
@@ -210,6 +256,8 @@ pub(super) fn avx512(bytes: &Bytes) -> Masks {
         upper: flag(64),
         lower: flag(128),
         mark: 0,
+        ideograph: under(0) | under(1),
+        cyrillic: under(2),
         high,
         tail: _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8(-64)),
         valid: 0,

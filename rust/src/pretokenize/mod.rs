@@ -12,6 +12,8 @@
 //! # Ok::<(), nanobpe::Error>(())
 //! ```
 
+use std::ops::Range;
+
 use fancy_regex::Regex;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -21,6 +23,7 @@ mod blocks;
 mod cl100k;
 mod general;
 mod gpt2;
+pub(crate) mod key;
 mod o200k;
 mod runs;
 #[cfg(test)]
@@ -73,6 +76,29 @@ pub struct Pattern {
 enum Engine {
     Scanner(Kind),
     General(Box<Regex>),
+}
+
+/// Some pretokens, one behind the other in a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Pretokens<'a> {
+    /// What they were cut from.
+    pub text: &'a [u8],
+    /// Where the first begins.
+    pub start: usize,
+    /// Where each ends.
+    pub ends: &'a [usize],
+}
+
+impl<'a> Pretokens<'a> {
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut start = self.start;
+        self.ends.iter().map(move |&end| {
+            let pretoken = &self.text[start..end];
+            start = end;
+            pretoken
+        })
+    }
 }
 
 impl Pattern {
@@ -143,18 +169,49 @@ impl Pattern {
     /// As [`Pattern::for_each`].
     #[inline]
     pub fn for_each_while(&self, text: &[u8], mut f: impl FnMut(&[u8]) -> bool) -> Result<()> {
-        if let Ok(valid) = std::str::from_utf8(text) {
+        self.for_some_while(text, |some| some.iter().all(&mut f))
+    }
+
+    /// As [`Pattern::for_each_while`], some hundred pretokens at a time.
+    ///
+    /// # Errors
+    /// As [`Pattern::for_each`].
+    #[inline]
+    pub fn for_some_while(
+        &self,
+        text: &[u8],
+        mut f: impl FnMut(Pretokens<'_>) -> bool,
+    ) -> Result<()> {
+        if let Ok(valid) = simdutf8::basic::from_utf8(text) {
             return self.in_str(valid, &mut f).map(drop);
         }
+        self.in_broken(text, &mut f)
+    }
+
+    /// As [`Pattern::for_some_while`] for text that is UTF-8 already.
+    ///
+    /// # Errors
+    /// As [`Pattern::for_each`].
+    #[inline]
+    pub fn for_some_of_str(
+        &self,
+        text: &str,
+        mut f: impl FnMut(Pretokens<'_>) -> bool,
+    ) -> Result<()> {
+        self.in_str(text, &mut f).map(drop)
+    }
+
+    #[cold]
+    fn in_broken(&self, text: &[u8], f: &mut dyn FnMut(Pretokens<'_>) -> bool) -> Result<()> {
         let mut invalid = 0..0;
         let mut at = 0;
         for chunk in text.utf8_chunks() {
             let valid = chunk.valid();
             if !valid.is_empty() {
-                if !invalid.is_empty() && !f(&text[std::mem::take(&mut invalid)]) {
+                if !invalid.is_empty() && !f(one(text, &std::mem::take(&mut invalid))) {
                     return Ok(());
                 }
-                if !self.in_str(valid, &mut f)? {
+                if !self.in_str(valid, &mut |some| f(some))? {
                     return Ok(());
                 }
                 at += valid.len();
@@ -166,13 +223,13 @@ impl Pattern {
             invalid.end = at;
         }
         if !invalid.is_empty() {
-            f(&text[invalid]);
+            f(one(text, &invalid));
         }
         Ok(())
     }
 
     /// Whether `f` said true to the end.
-    fn in_str(&self, text: &str, f: &mut impl FnMut(&[u8]) -> bool) -> Result<bool> {
+    fn in_str(&self, text: &str, f: &mut impl FnMut(Pretokens<'_>) -> bool) -> Result<bool> {
         let bytes = text.as_bytes();
         Ok(match &self.engine {
             Engine::Scanner(Kind::Qwen2) if !is_normalized(text) => {
@@ -180,7 +237,18 @@ impl Pattern {
                 scan(Kind::Qwen2, Level::best(), normalized.as_bytes(), f)
             }
             Engine::Scanner(kind) => scan(*kind, Level::best(), bytes, f),
-            Engine::General(regex) => general::for_each_while(regex, text, f)?,
+            Engine::General(regex) => {
+                let mut end = 0;
+                general::for_each_while(regex, text, &mut |pretoken| {
+                    let start = end;
+                    end += pretoken.len();
+                    f(Pretokens {
+                        text: bytes,
+                        start,
+                        ends: &[end],
+                    })
+                })?
+            }
         })
     }
 
@@ -199,6 +267,15 @@ impl Pattern {
         (1..=near.min(text.len().saturating_sub(1)))
             .rev()
             .find(|&i| begins_apart(&text[i..]) && last_letter(&text[..i]).is_some_and(stays))
+    }
+}
+
+/// The stretch as one pretoken.
+fn one<'a>(text: &'a [u8], range: &'a Range<usize>) -> Pretokens<'a> {
+    Pretokens {
+        text,
+        start: range.start,
+        ends: std::slice::from_ref(&range.end),
     }
 }
 
@@ -229,18 +306,17 @@ fn is_normalized(text: &str) -> bool {
 
 /// Whether `f` said true to the end; `text` is UTF-8.
 #[inline]
-fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(&[u8]) -> bool) -> bool {
+fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(Pretokens<'_>) -> bool) -> bool {
     let (classes, fill) = (Classes::get(), fill_for(kind, level));
     let mut ends = Ends::new();
     let mut start = 0;
     while start < text.len() {
         fill(classes, text, start, &mut ends);
-        for &end in ends.as_slice() {
-            if !f(&text[start..end]) {
-                return false;
-            }
-            start = end;
+        let ends = ends.as_slice();
+        if !f(Pretokens { text, start, ends }) {
+            return false;
         }
+        start = ends.last().copied().unwrap_or(text.len());
     }
     true
 }

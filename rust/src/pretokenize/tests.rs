@@ -99,10 +99,9 @@ fn one_by_one(kind: Kind, text: &[u8]) -> Vec<usize> {
 }
 
 fn in_windows(kind: Kind, level: Level, text: &[u8]) -> Vec<usize> {
-    let (mut ends, mut end) = (Vec::new(), 0);
-    scan(kind, level, text, &mut |pretoken| {
-        end += pretoken.len();
-        ends.push(end);
+    let mut ends = Vec::new();
+    scan(kind, level, text, &mut |some| {
+        ends.extend_from_slice(some.ends);
         true
     });
     ends
@@ -133,7 +132,10 @@ fn check_all_windows(length: usize) {
         let middle: String = digits.iter().map(|&d| CLASSES[d]).collect();
         check_windows(&format!("{middle}{behind}"));
         // Across the border of a window, and between runs.
-        check_windows(&format!("{}{middle}  x {behind}", " y".repeat(BLOCK / 2 - 1)));
+        check_windows(&format!(
+            "{}{middle}  x {behind}",
+            " y".repeat(BLOCK / 2 - 1)
+        ));
     }
 }
 
@@ -175,6 +177,22 @@ fn masks_by_character(text: &str, num_bytes: usize) -> Masks {
         }
     }
     masks
+}
+
+#[test]
+fn first_bytes_of_letters_only() {
+    for (range, case) in blocks::LETTERS_ONLY.iter().zip([false, false, true]) {
+        for c in (0x80..=0x10_ffff).filter_map(char::from_u32) {
+            let mut buffer = [0; 4];
+            let bytes = c.encode_utf8(&mut buffer).as_bytes();
+            if range.contains(&bytes[0]) {
+                let class = Classes::get().at(bytes, 0).0;
+                assert_ne!(class & LETTER, 0, "{c:?}");
+                let both = unicode::UPPER | unicode::LOWER;
+                assert!(case || class & both == both, "{c:?} has a case");
+            }
+        }
+    }
 }
 
 fn check_all_strings(length: usize) {
@@ -250,9 +268,10 @@ proptest! {
         for level in Level::all() {
             let mut masks = windows::classify(level, &bytes);
             masks.valid = u64::MAX >> (BLOCK - num_bytes.clamp(1, BLOCK));
-            masks.add_high(Classes::get(), &bytes);
+            masks.add_high::<true>(Classes::get(), &bytes);
             // Of a character that the block does not hold whole only these say something.
             (want.high, want.tail) = (masks.high, masks.tail);
+            (want.ideograph, want.cyrillic) = (masks.ideograph, masks.cyrillic);
             if num_bytes > 0 {
                 prop_assert_eq!(masks, want, "{:?}", level);
             }

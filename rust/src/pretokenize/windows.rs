@@ -83,6 +83,8 @@ struct Found {
 trait Scan {
     /// Whether a contraction ends the word before it and does not begin a pretoken.
     const SUFFIX: bool = false;
+    /// Whether upper and lower case and marks matter.
+    const CASED: bool = false;
     /// Whether contractions are compared without case.
     const FOLD: bool = true;
 
@@ -215,6 +217,7 @@ struct O200k;
 
 impl Scan for O200k {
     const SUFFIX: bool = true;
+    const CASED: bool = true;
 
     #[inline]
     fn next(classes: &Classes, text: &[u8], i: usize) -> usize {
@@ -274,7 +277,11 @@ fn fill<S: Scan>(
         let mut masks = classify(bytes);
         masks.valid = valid;
         if masks.high != 0 || rest < BLOCK {
-            masks.add_high(classes, bytes);
+            if S::CASED {
+                masks.add_high::<true>(classes, bytes);
+            } else {
+                masks.add_high::<false>(classes, bytes);
+            }
         }
         let mut found = S::find(&masks);
         while found.apostrophes != 0 {
@@ -290,7 +297,11 @@ fn fill<S: Scan>(
             };
             let len = (end - from) as u32;
             let cleared = ((1u64 << len) - 1) << at;
-            found.starts &= !if S::SUFFIX { cleared } else { cleared & (cleared << 1) };
+            found.starts &= !if S::SUFFIX {
+                cleared
+            } else {
+                cleared & (cleared << 1)
+            };
             let behind = 1u64.checked_shl(at + len).unwrap_or(0) & masks.valid;
             found.starts |= behind;
             if S::SUFFIX {
@@ -334,8 +345,7 @@ impl Level {
             use std::arch::is_x86_feature_detected as has;
             let bits = has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
             levels[1] = (bits && has!("avx2")).then_some(Self::Avx2);
-            levels[2] =
-                (bits && has!("avx512bw") && has!("avx512vbmi")).then_some(Self::Avx512);
+            levels[2] = (bits && has!("avx512bw") && has!("avx512vbmi")).then_some(Self::Avx512);
         }
         levels.into_iter().flatten()
     }

@@ -10,9 +10,6 @@ use crate::error::{Error, Result};
 use crate::feed::{Batch, Work};
 use crate::pretokenize::Pattern;
 
-/// Pretokens between two looks at whether the work is still wanted.
-const LOOK_EVERY: u32 = 1 << 12;
-
 /// One thread's part of the counting.
 pub struct CountWork {
     pattern: Arc<Pattern>,
@@ -56,12 +53,10 @@ impl CountWork {
 
     fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
-        let mut seen = 0u32;
-        self.pattern.for_each_while(text, |pretoken| {
-            counts.add(pretoken, 1);
-            seen = seen.wrapping_add(1);
+        self.pattern.for_some_while(text, |pretokens| {
+            counts.add_all(pretokens);
             // A custom regex may take seconds over one document.
-            !seen.is_multiple_of(LOOK_EVERY) || !stop.load(Ordering::Relaxed)
+            !stop.load(Ordering::Relaxed)
         })?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
