@@ -8,7 +8,10 @@ use proptest::prelude::*;
 
 use super::json::JsonStream;
 use super::text::TextStream;
+use aho_corasick::{AhoCorasick, MatchKind};
+
 use super::*;
+use crate::Error;
 
 /// Keeps what it gets.
 struct Keep(Arc<Mutex<Vec<(u64, Vec<(Piece, Vec<u8>)>)>>>);

@@ -156,14 +156,14 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
 #[inline]
 pub(super) fn avx2(bytes: &Bytes) -> Masks {
     use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_min_epu8,
-        _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+        __m256i, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
+        _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
     };
     let mut masks = Masks::default();
     for k in 0..2 {
         let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
         // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
-        let v = unsafe { _mm256_loadu_si256(half.as_ptr().cast::<__m256i>()) };
+        let v = unsafe { half.as_ptr().cast::<__m256i>().read_unaligned() };
         let is = |byte: u8| _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8));
         let within = |v: __m256i, first: u8, last: u8| {
             let from_first = _mm256_sub_epi8(v, _mm256_set1_epi8(first as i8));
@@ -171,7 +171,7 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
             _mm256_cmpeq_epi8(_mm256_min_epu8(from_first, span), from_first)
         };
         let put = |mask: &mut u64, found: __m256i| {
-            *mask |= u64::from(_mm256_movemask_epi8(found) as u32) << (32 * k);
+            *mask |= u64::from(_mm256_movemask_epi8(found).cast_unsigned()) << (32 * k);
         };
         let blank = is(b' ');
         let folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));
@@ -202,8 +202,8 @@ pub(super) fn avx2(bytes: &Bytes) -> Masks {
 pub(super) fn avx512(bytes: &Bytes) -> Masks {
     use std::arch::x86_64::{
         __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_cmplt_epi8_mask,
-        _mm512_loadu_si512, _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8,
-        _mm512_sub_epi8, _mm512_test_epi8_mask,
+        _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8, _mm512_sub_epi8,
+        _mm512_test_epi8_mask,
     };
     const TABLE: [u8; 128] = {
         let mut table = [0; 128];
@@ -229,12 +229,12 @@ pub(super) fn avx512(bytes: &Bytes) -> Masks {
         table
     };
     // SAFETY: `bytes` has more than the 64 bytes that are read; the loads need no alignment.
-    let v = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast::<__m512i>()) };
+    let v = unsafe { bytes.as_ptr().cast::<__m512i>().read_unaligned() };
     // SAFETY: both halves of the table have 64 bytes.
     let (low, upper) = unsafe {
         (
-            _mm512_loadu_si512(TABLE.as_ptr().cast::<__m512i>()),
-            _mm512_loadu_si512(TABLE.as_ptr().add(64).cast::<__m512i>()),
+            TABLE.as_ptr().cast::<__m512i>().read_unaligned(),
+            TABLE.as_ptr().add(64).cast::<__m512i>().read_unaligned(),
         )
     };
     let high = _mm512_movepi8_mask(v);

@@ -248,6 +248,8 @@ impl Scan for O200k {
     }
 }
 
+// Only what is inlined takes on the features of its caller.
+#[expect(clippy::inline_always)]
 #[inline(always)]
 fn fill<S: Scan>(
     classes: &Classes,

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
-
 use super::counts::Counts;
 use crate::error::{Error, Result};
-use crate::feed::{Batch, Work};
+use crate::feed::{Batch, Finder, Work};
 use crate::pretokenize::Pattern;
 
 /// One thread's part of the counting.
 pub struct CountWork {
     pattern: Arc<Pattern>,
     /// Special tokens: text is split at them and nothing is counted from them.
-    specials: Option<AhoCorasick>,
+    specials: Option<Finder>,
     counts: Counts,
     /// Distinct pretokens of all threads (some counted more than once), for the display.
     distinct: Arc<AtomicU64>,
@@ -31,20 +29,10 @@ impl CountWork {
         specials: &[String],
         distinct: &Arc<AtomicU64>,
     ) -> Result<Vec<Self>> {
-        if specials.iter().any(String::is_empty) {
-            return Err(Error::value("a special token is empty"));
-        }
-        let matcher = (!specials.is_empty())
-            .then(|| {
-                AhoCorasick::builder()
-                    .match_kind(MatchKind::LeftmostLongest)
-                    .build(specials)
-            })
-            .transpose()
-            .map_err(|e| Error::value(format!("special tokens: {e}")))?;
+        let finder = Finder::new(specials, "a special token")?;
         let work = || Self {
             pattern: pattern.clone(),
-            specials: matcher.clone(),
+            specials: finder.clone(),
             counts: Counts::default(),
             distinct: distinct.clone(),
         };
@@ -75,8 +63,8 @@ impl Work for CountWork {
             let mut start = 0;
             if let Some(specials) = self.specials.clone() {
                 for found in specials.find_iter(text) {
-                    self.count(&text[start..found.start()], stop)?;
-                    start = found.end();
+                    self.count(&text[start..found.start], stop)?;
+                    start = found.end;
                 }
             }
             self.count(&text[start..], stop)?;
