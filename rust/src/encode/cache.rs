@@ -1,19 +1,34 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
-//! Text repeats its words: on English 99 % of pretokens were seen before. Pretokens of up to 15 bytes that give up to
-//! four ids are keys of 16 bytes (the text and its length), two to a cache line, the newer first; a lookup is one
-//! line. All others lie in an arena that is emptied when full.
+//! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
+//! processor's) holds two entries, the newer first. An entry is a key of 16 bytes and up to four ids, so that a
+//! look-up of a pretoken of up to 15 bytes is one line and no branch but hit or miss. The key of a longer pretoken
+//! is its hash and where its bytes lie in an arena; more ids than four lie in another. The arenas are emptied, and the
+//! lines with them, when they are full.
 
-use super::whole::{Key, fold};
+use crate::memory::advise_huge_pages;
+use crate::pretokenize::key::{Key, prefetch};
 
-const UNUSED: u32 = u32::MAX;
-/// Bytes of one line: two keys, then two lots of four ids.
-const LINE_BYTES: usize = 64;
-const LINE_WORDS: usize = 4;
+/// Two keys, then two lots of four ids.
+type Line = [u128; 4];
+
+/// Ids that an entry holds itself.
+pub const MOST_IDS: usize = 4;
 /// Longer pretokens are rarely seen twice.
 const LONGEST: usize = 256;
-/// Ids that a short pretoken's entry holds.
-pub const MOST_IDS: usize = 4;
+/// Where a key holds the number of ids.
+const COUNT: u32 = 124;
+/// That number where the ids lie in the arena.
+const IN_ARENA: u128 = 15;
+
+/// What a look-up finds.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// The ids; those beyond `num` are garbage.
+    pub ids: [u32; MOST_IDS],
+    /// How many; more than [`MOST_IDS`] where they are in the arena.
+    pub num: usize,
+}
 
 /// One thread's cache; holds nothing when made with a size of 0.
 pub struct Cache {
@@ -22,33 +37,27 @@ pub struct Cache {
     /// Where the first line starts in `words`, so that no line straddles two.
     first: usize,
     num_lines: usize,
-    long: LongCache,
+    bytes: Vec<u8>,
+    ids: Vec<u32>,
 }
 
 impl Cache {
-    /// A cache of at most `mib` MiB, half of it for each kind. Memory is touched as it fills.
+    /// A cache of at most `mib` MiB, half of it lines. Memory is touched as it fills.
     pub fn new(mib: usize) -> Self {
-        let half = mib << 19;
-        let num_lines = if half == 0 {
-            0
-        } else {
-            1 << (half / LINE_BYTES).ilog2()
-        };
-        let words = vec![
-            0u128;
-            if num_lines == 0 {
-                0
-            } else {
-                (num_lines + 1) * LINE_WORDS
-            }
-        ];
-        let first = (words.as_ptr() as usize).wrapping_neg() % LINE_BYTES / size_of::<u128>();
+        let lines = (mib << 19) / size_of::<Line>();
+        // Without lines there is one, in which nothing is put.
+        let num_lines = if lines == 0 { 1 } else { 1 << lines.ilog2() };
+        let mut words = vec![0u128; (num_lines + 1) * 4];
+        advise_huge_pages(&mut words);
+        let misplaced = words.as_ptr() as usize % size_of::<Line>();
+        let first = (size_of::<Line>() - misplaced) % size_of::<Line>() / size_of::<u128>();
         Self {
             mib,
             words,
             first,
             num_lines,
-            long: LongCache::new(half),
+            bytes: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
@@ -57,156 +66,120 @@ impl Cache {
         self.mib
     }
 
-    /// Loads the lines of keys that are looked up next; the loads wait for none of each other.
+    /// Where the line of a hash begins.
     #[inline]
-    pub fn touch(&mut self, keys: &[Key]) {
-        if self.num_lines > 0 {
-            let loaded = keys
-                .iter()
-                .fold(0, |loaded, key| loaded ^ self.line(*key)[0]);
-            std::hint::black_box(loaded);
-        }
+    pub fn place(&self, hash: u64) -> usize {
+        self.first + (hash as usize & (self.num_lines - 1)) * 4
     }
 
-    /// Appends the ids of a short pretoken if they are known.
+    /// Loads a line that is needed soon.
     #[inline]
-    pub fn get(&mut self, key: Key, out: &mut Vec<u32>) -> bool {
-        if self.num_lines == 0 {
-            return false;
-        }
-        let line = self.line(key);
-        let packed = if line[0] == key.0 {
-            line[2]
-        } else if line[1] == key.0 {
-            line[3]
-        } else {
-            return false;
-        };
-        out.push(packed as u32);
-        for i in 1..MOST_IDS {
-            let id = (packed >> (32 * i)) as u32;
-            if id == UNUSED {
-                break;
-            }
-            out.push(id);
-        }
-        true
-    }
-
-    /// Remembers up to four ids of a short pretoken, in place of the line's older one.
-    #[inline]
-    pub fn put(&mut self, key: Key, ids: &[u32]) {
-        if self.num_lines == 0 {
-            return;
-        }
-        let packed = (0..MOST_IDS).rev().fold(0u128, |packed, i| {
-            packed << 32 | u128::from(ids.get(i).copied().unwrap_or(UNUSED))
-        });
-        let line = self.line(key);
-        (line[1], line[3]) = (line[0], line[2]);
-        (line[0], line[2]) = (key.0, packed);
+    pub fn prefetch(&self, place: usize) {
+        prefetch(&self.words[place]);
     }
 
     #[inline]
-    fn line(&mut self, key: Key) -> &mut [u128; LINE_WORDS] {
-        let at = self.first + (key.hash() as usize & (self.num_lines - 1)) * LINE_WORDS;
-        (&mut self.words[at..at + LINE_WORDS])
+    fn line(&self, place: usize) -> &Line {
+        (&self.words[place..place + 4])
             .try_into()
             .expect("a line has four words")
     }
 
-    /// Appends the ids of any other pretoken if they are known.
-    pub fn get_long(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {
-        self.long.get(bytes, out)
+    /// The ids of a short pretoken if they are known.
+    #[inline]
+    pub fn get(&self, place: usize, key: Key) -> Option<Found> {
+        let line = self.line(place);
+        let same = |way: usize| (line[way] ^ key.0) << (128 - COUNT) == 0;
+        let way = usize::from(!same(0));
+        if way == 1 && !same(1) {
+            return None;
+        }
+        Some(found(line, way))
     }
 
-    /// Remembers the ids of any other pretoken.
-    pub fn put_long(&mut self, bytes: &[u8], ids: &[u32]) {
-        self.long.put(bytes, ids);
+    /// The ids of a longer pretoken if they are known.
+    #[inline]
+    pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found> {
+        let line = self.line(place);
+        (0..2).find_map(|way| {
+            let (low, high) = (line[way] as u64, (line[way] >> 64) as u64);
+            let is_long = high >> 56 & 15 == 0 && high != 0;
+            if low != hash || !is_long || high >> 32 & 0xffff != pretoken.len() as u64 {
+                return None;
+            }
+            let start = high as u32 as usize;
+            (self.bytes.get(start..start + pretoken.len())? == pretoken).then(|| found(line, way))
+        })
     }
-}
 
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    hash: u64,
-    bytes_start: u32,
-    ids_start: u32,
-    /// 0: free.
-    bytes_len: u16,
-    ids_len: u16,
-}
+    /// The ids of an entry that has more than it holds itself.
+    #[cold]
+    pub fn ids_of(&self, found: Found) -> &[u32] {
+        let (start, num) = (found.ids[0] as usize, found.ids[1] as usize);
+        &self.ids[start..start + num]
+    }
 
-/// Direct mapped slots into an arena of bytes and one of ids.
-struct LongCache {
-    slots: Vec<Slot>,
-    bytes: Vec<u8>,
-    ids: Vec<u32>,
-}
-
-impl LongCache {
-    fn new(size: usize) -> Self {
-        let num_slots = if size == 0 {
-            0
-        } else {
-            1 << (size / 128).ilog2()
-        };
-        Self {
-            slots: vec![Slot::default(); num_slots],
-            bytes: Vec::new(),
-            ids: Vec::new(),
+    /// Remembers the ids of a short pretoken.
+    pub fn put(&mut self, place: usize, key: Key, ids: &[u32]) {
+        if self.mib > 0 && self.make_room(0, ids) {
+            self.insert(place, key.0, ids);
         }
     }
 
-    fn get(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {
-        if self.slots.is_empty() || bytes.len() > LONGEST {
-            return false;
-        }
-        let hash = hash_bytes(bytes);
-        let slot = self.slots[hash as usize & (self.slots.len() - 1)];
-        let start = slot.bytes_start as usize;
-        let found = slot.hash == hash
-            && self.bytes.get(start..start + usize::from(slot.bytes_len)) == Some(bytes);
-        if found {
-            let start = slot.ids_start as usize;
-            out.extend_from_slice(&self.ids[start..start + usize::from(slot.ids_len)]);
-        }
-        found
-    }
-
-    fn put(&mut self, bytes: &[u8], ids: &[u32]) {
-        if self.slots.is_empty() || bytes.len() > LONGEST {
+    /// Remembers the ids of a longer pretoken.
+    pub fn put_long(&mut self, place: usize, hash: u64, pretoken: &[u8], ids: &[u32]) {
+        if self.mib == 0 || pretoken.len() > LONGEST || !self.make_room(pretoken.len(), ids) {
             return;
         }
-        // Slots of 24 bytes, so 104 of each 128 are left for the arenas.
-        let room = self.slots.len() * 104;
-        if self.bytes.len() + 4 * self.ids.len() + bytes.len() + 4 * ids.len() > room {
-            self.slots.fill(Slot::default());
+        let start = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(pretoken);
+        // The length is not 0, so the upper word is not.
+        let high = start | (pretoken.len() as u64) << 32;
+        self.insert(place, u128::from(high) << 64 | u128::from(hash), ids);
+    }
+
+    /// Whether the arenas can take so much more, having been emptied if need be.
+    fn make_room(&mut self, num_bytes: usize, ids: &[u32]) -> bool {
+        let more = num_bytes
+            + if ids.len() > MOST_IDS {
+                4 * ids.len()
+            } else {
+                0
+            };
+        let most = self.mib << 19;
+        if self.bytes.len() + 4 * self.ids.len() + more > most {
+            self.words.fill(0);
             self.bytes.clear();
             self.ids.clear();
         }
-        let hash = hash_bytes(bytes);
-        let at = hash as usize & (self.slots.len() - 1);
-        self.slots[at] = Slot {
-            hash,
-            bytes_start: self.bytes.len() as u32,
-            ids_start: self.ids.len() as u32,
-            bytes_len: bytes.len() as u16,
-            ids_len: ids.len() as u16,
+        more <= most
+    }
+
+    fn insert(&mut self, place: usize, key: u128, ids: &[u32]) {
+        let mut held = [0; MOST_IDS];
+        let num = if ids.len() <= MOST_IDS {
+            held[..ids.len()].copy_from_slice(ids);
+            ids.len() as u128
+        } else {
+            (held[0], held[1]) = (self.ids.len() as u32, ids.len() as u32);
+            self.ids.extend_from_slice(ids);
+            IN_ARENA
         };
-        self.bytes.extend_from_slice(bytes);
-        self.ids.extend_from_slice(ids);
+        let line = &mut self.words[place..place + 4];
+        (line[1], line[3]) = (line[0], line[2]);
+        line[0] = key | num << COUNT;
+        line[2] = held
+            .iter()
+            .rev()
+            .fold(0, |packed, &id| packed << 32 | u128::from(id));
     }
 }
 
 #[inline]
-fn hash_bytes(bytes: &[u8]) -> u64 {
-    let mut hash = bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        hash = fold(hash ^ word, 0x9e37_79b9_7f4a_7c15);
+fn found(line: &Line, way: usize) -> Found {
+    let packed = line[2 + way];
+    Found {
+        ids: [0, 1, 2, 3].map(|i| (packed >> (32 * i)) as u32),
+        num: (line[way] >> COUNT) as usize,
     }
-    let mut tail = [0; 8];
-    tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-    fold(hash ^ u64::from_le_bytes(tail), 0xa076_1d64_78bd_642f)
 }

@@ -18,7 +18,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
-use crate::pretokenize::Pattern;
+use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes};
+use crate::pretokenize::{Pattern, Pretokens};
 use crate::vocab::Vocab;
 
 pub mod batch;
@@ -34,18 +35,18 @@ pub mod stream;
 mod tests;
 mod whole;
 
-use cache::{Cache, MOST_IDS};
+use cache::{Cache, Found, MOST_IDS};
 use merge::Scratch;
 use pairs::PairRanks;
 use pool::Pool;
-use whole::{KEY_BYTES, Key, WholeTokens};
+use whole::WholeTokens;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
 pub const CACHE_MIB: usize = 16;
 
-/// Short pretokens looked up together, so that their cache lines are fetched at the same time and not one after the
-/// other: the wait for memory is half of the whole time otherwise.
-const AHEAD: usize = 16;
+/// Pretokens looked up together, so that their lines are fetched at the same time and not one after the other: the
+/// wait for memory is half of the whole time otherwise.
+const AHEAD: usize = 32;
 
 /// Encodes text with one vocabulary and pattern, from any number of threads at once.
 pub struct Encoder {
@@ -60,9 +61,6 @@ pub struct Encoder {
 struct State {
     cache: Cache,
     scratch: Scratch,
-    /// Short pretokens whose ids are still to be appended.
-    waiting: [Key; AHEAD],
-    num_waiting: usize,
 }
 
 impl Encoder {
@@ -106,14 +104,10 @@ impl Encoder {
     /// Also `Error::Interrupted`.
     pub fn encode_until(&self, text: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let mut state = self.state();
-        // Looking once per pretoken would cost 3 %.
-        let mut seen = 0u32;
-        let result = self.pattern.for_each_while(text, |piece| {
-            self.encode_pretoken(&mut state, text, piece, out, stop);
-            seen = seen.wrapping_add(1);
-            !seen.is_multiple_of(1024) || !stop.load(Ordering::Relaxed)
+        let result = self.pattern.for_some_while(text, |pretokens| {
+            self.encode_some(&mut state, pretokens, out, stop);
+            !stop.load(Ordering::Relaxed)
         });
-        self.encode_waiting(&mut state, out, stop);
         state.scratch.trim();
         self.pool.put(state);
         result?;
@@ -131,77 +125,94 @@ impl Encoder {
             _ => Box::new(State {
                 cache: Cache::new(mib),
                 scratch: Scratch::default(),
-                waiting: [Key::NONE; AHEAD],
-                num_waiting: 0,
             }),
         }
     }
 
-    #[inline]
-    fn encode_pretoken(
+    /// Appends the ids of some pretokens.
+    fn encode_some(
         &self,
         state: &mut State,
-        text: &[u8],
-        piece: &[u8],
+        pretokens: Pretokens<'_>,
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        if piece.len() <= KEY_BYTES {
-            if state.num_waiting == AHEAD {
-                self.encode_waiting(state, out, stop);
+        let Pretokens { text, start, ends } = pretokens;
+        let mut start = start;
+        let mut ahead = [(Key::default(), 0, 0); AHEAD];
+        // Ids not yet appended. Four are written whatever the number, which costs no branch.
+        let mut ids = [0; AHEAD * MOST_IDS + MOST_IDS];
+        for ends in ends.chunks(AHEAD) {
+            let first = start;
+            for (entry, &end) in ahead.iter_mut().zip(ends) {
+                let len = end - start;
+                let (key, hash) = if len <= KEY_BYTES {
+                    let key = Key::new(text, start, len);
+                    (key, key.hash())
+                } else {
+                    (Key::default(), hash_bytes(&text[start..end]))
+                };
+                let place = state.cache.place(hash);
+                state.cache.prefetch(place);
+                *entry = (key, hash, place);
+                start = end;
             }
-            state.waiting[state.num_waiting] = Key::new(piece, text);
-            state.num_waiting += 1;
-        } else {
-            self.encode_waiting(state, out, stop);
-            self.encode_long(state, piece, out, stop);
+            let mut at = first;
+            let mut num = 0;
+            for (&(key, hash, place), &end) in ahead.iter().zip(ends) {
+                let found = if key == Key::default() {
+                    state.cache.get_long(place, hash, &text[at..end])
+                } else {
+                    state.cache.get(place, key)
+                };
+                match found {
+                    Some(Found { ids: known, num: n }) if n <= MOST_IDS => {
+                        ids[num..num + MOST_IDS].copy_from_slice(&known);
+                        num += n;
+                    }
+                    Some(found) => {
+                        out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                        out.extend_from_slice(state.cache.ids_of(found));
+                    }
+                    None => {
+                        out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                        self.encode_new(state, (key, hash, place), &text[at..end], out, stop);
+                    }
+                }
+                at = end;
+            }
+            out.extend_from_slice(&ids[..num]);
         }
     }
 
-    fn encode_waiting(&self, state: &mut State, out: &mut Vec<u32>, stop: &AtomicBool) {
-        let State {
-            cache,
-            scratch,
-            waiting,
-            num_waiting,
-        } = state;
-        let keys = &waiting[..std::mem::take(num_waiting)];
-        cache.touch(keys);
-        for &key in keys {
-            if cache.get(key, out) {
-                continue;
-            }
-            if let Some(id) = self.whole.get(key) {
-                cache.put(key, &[id]);
-                out.push(id);
-                continue;
-            }
-            let mut buffer = [0; 16];
-            let piece = key.bytes(&mut buffer);
-            if piece.len() > MOST_IDS && cache.get_long(piece, out) {
-                continue;
-            }
-            let ids = scratch.merge(&self.pairs, piece, stop);
-            if ids.len() <= MOST_IDS {
-                cache.put(key, ids);
-            } else {
-                cache.put_long(piece, ids);
-            }
-            out.extend_from_slice(ids);
-        }
-    }
-
-    fn encode_long(&self, state: &mut State, piece: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) {
-        if state.cache.get_long(piece, out) {
-            return;
-        }
-        if let Some(id) = self.whole.get_long(piece) {
-            state.cache.put_long(piece, &[id]);
-            out.push(id);
+    /// Appends the ids of a pretoken that the cache does not know, and tells it.
+    #[cold]
+    fn encode_new(
+        &self,
+        State { cache, scratch }: &mut State,
+        (key, hash, place): (Key, u64, usize),
+        pretoken: &[u8],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        let is_short = key != Key::default();
+        let whole = if is_short {
+            self.whole.get(key)
         } else {
-            let ids = state.scratch.merge(&self.pairs, piece, stop);
-            state.cache.put_long(piece, ids);
-            out.extend_from_slice(ids);
+            self.whole.get_long(pretoken)
+        };
+        let one;
+        let ids = if let Some(id) = whole {
+            one = [id];
+            &one
+        } else {
+            scratch.merge(&self.pairs, pretoken, stop)
+        };
+        if is_short {
+            cache.put(place, key, ids);
+        } else {
+            cache.put_long(place, hash, pretoken, ids);
         }
+        out.extend_from_slice(ids);
     }
 }

@@ -1,6 +1,6 @@
 //! Which two adjacent ids merge, and how early: a flat table that a merge loop asks twice per merge.
 
-use super::whole::fold;
+use crate::pretokenize::key::fold;
 use crate::vocab::{Merge, Vocab};
 
 /// The rank of a pair that does not merge.
