@@ -45,8 +45,8 @@ impl Cache {
     /// A cache of at most `mib` MiB, half of it lines. Memory is touched as it fills.
     pub fn new(mib: usize) -> Self {
         let lines = (mib << 19) / size_of::<Line>();
-        // Without lines there is one, in which nothing is put.
-        let num_lines = if lines == 0 { 1 } else { 1 << lines.ilog2() };
+        // Without lines there are two, in which nothing is put.
+        let num_lines = if lines == 0 { 2 } else { 1 << lines.ilog2() };
         let mut words = vec![0u128; (num_lines + 1) * 4];
         advise_huge_pages(&mut words);
         let misplaced = words.as_ptr() as usize % size_of::<Line>();
@@ -88,6 +88,12 @@ impl Cache {
     /// The ids of a short pretoken if they are known.
     #[inline]
     pub fn get(&self, place: usize, key: Key) -> Option<Found> {
+        self.get_in(place, key)
+            .or_else(|| self.get_in(self.other(place), key))
+    }
+
+    #[inline]
+    fn get_in(&self, place: usize, key: Key) -> Option<Found> {
         let line = self.line(place);
         let same = |way: usize| (line[way] ^ key.0) << (128 - COUNT) == 0;
         let way = usize::from(!same(0));
@@ -97,14 +103,20 @@ impl Cache {
         Some(found(line, way))
     }
 
+    /// The neighbour of a line, which takes what the line has no room for.
+    #[inline]
+    fn other(&self, place: usize) -> usize {
+        self.first + ((place - self.first) ^ 4)
+    }
+
     /// The ids of a longer pretoken if they are known.
     #[inline]
     pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found> {
         let line = self.line(place);
         (0..2).find_map(|way| {
             let (low, high) = (line[way] as u64, (line[way] >> 64) as u64);
-            let is_long = high >> 56 & 15 == 0 && high != 0;
-            if low != hash || !is_long || high >> 32 & 0xffff != pretoken.len() as u64 {
+            // Of shorter ones the bits above the length are not 0.
+            if low != hash || (high << 4) >> 36 != pretoken.len() as u64 {
                 return None;
             }
             let start = high as u32 as usize;
@@ -165,6 +177,13 @@ impl Cache {
             self.ids.extend_from_slice(ids);
             IN_ARENA
         };
+        // The older one of the line takes the place of the older one of its neighbour, if that is free; what goes
+        // there and is long is only ever found from there.
+        let other = self.other(place);
+        if self.words[other + 1] == 0 && self.words[place + 1] != 0 {
+            self.words[other + 1] = self.words[place + 1];
+            self.words[other + 3] = self.words[place + 3];
+        }
         let line = &mut self.words[place..place + 4];
         (line[1], line[3]) = (line[0], line[2]);
         line[0] = key | num << COUNT;

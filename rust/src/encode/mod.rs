@@ -18,13 +18,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
-use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes};
+use crate::pretokenize::key::{KEY_BYTES, Key, PART_BYTES, hash_bytes};
 use crate::pretokenize::{Pattern, Pretokens};
 use crate::vocab::Vocab;
 
 pub mod batch;
 mod cache;
 pub mod decode;
+mod joints;
 mod merge;
 mod pairs;
 mod pool;
@@ -36,13 +37,14 @@ mod tests;
 mod whole;
 
 use cache::{Cache, Found, MOST_IDS};
+use joints::Joints;
 use merge::Scratch;
 use pairs::PairRanks;
 use pool::Pool;
 use whole::WholeTokens;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
-pub const CACHE_MIB: usize = 16;
+pub const CACHE_MIB: usize = 32;
 
 /// Pretokens looked up together, so that their lines are fetched at the same time and not one after the other: the
 /// wait for memory is half of the whole time otherwise.
@@ -53,6 +55,7 @@ pub struct Encoder {
     pattern: Pattern,
     pairs: PairRanks,
     whole: WholeTokens,
+    joints: Joints,
     pool: Pool<State>,
     cache_mib: AtomicUsize,
 }
@@ -70,6 +73,7 @@ impl Encoder {
             pattern: pattern.clone(),
             pairs: PairRanks::new(vocab),
             whole: WholeTokens::new(vocab),
+            joints: Joints::new(vocab),
             pool: Pool::new(),
             cache_mib: AtomicUsize::new(CACHE_MIB),
         }
@@ -189,30 +193,57 @@ impl Encoder {
     #[cold]
     fn encode_new(
         &self,
-        State { cache, scratch }: &mut State,
+        state: &mut State,
         (key, hash, place): (Key, u64, usize),
         pretoken: &[u8],
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        let is_short = key != Key::default();
-        let whole = if is_short {
-            self.whole.get(key)
-        } else {
-            self.whole.get_long(pretoken)
-        };
-        let one;
-        let ids = if let Some(id) = whole {
-            one = [id];
-            &one
-        } else {
-            scratch.merge(&self.pairs, pretoken, stop)
-        };
-        if is_short {
+        let State { cache, scratch } = state;
+        if key != Key::default() {
+            let one;
+            let ids = if let Some(id) = self.whole.get(key) {
+                one = [id];
+                &one
+            } else {
+                scratch.merge(&self.pairs, pretoken, stop)
+            };
             cache.put(place, key, ids);
-        } else {
-            cache.put_long(place, hash, pretoken, ids);
+            out.extend_from_slice(ids);
+            return;
         }
-        out.extend_from_slice(ids);
+        let mut parts = self.joints.parts(pretoken);
+        let Some(first) = parts.next().filter(|first| first.len() < pretoken.len()) else {
+            let one;
+            let ids = if let Some(id) = self.whole.get_long(pretoken) {
+                one = [id];
+                &one
+            } else {
+                scratch.merge(&self.pairs, pretoken, stop)
+            };
+            cache.put_long(place, hash, pretoken, ids);
+            out.extend_from_slice(ids);
+            return;
+        };
+        // No token is the whole of it, or it could not be cut.
+        for part in std::iter::once(first).chain(parts) {
+            if part.len() > PART_BYTES {
+                out.extend_from_slice(scratch.merge(&self.pairs, part, stop));
+                continue;
+            }
+            let key = Key::of_part(part);
+            let place = cache.place(key.hash());
+            match cache.get(place, key) {
+                Some(found) if found.num <= MOST_IDS => {
+                    out.extend_from_slice(&found.ids[..found.num]);
+                }
+                Some(found) => out.extend_from_slice(cache.ids_of(found)),
+                None => {
+                    let ids = scratch.merge(&self.pairs, part, stop);
+                    cache.put(place, key, ids);
+                    out.extend_from_slice(ids);
+                }
+            }
+        }
     }
 }

@@ -3,6 +3,9 @@
 /// Longest pretoken that a [`Key`] holds.
 pub(crate) const KEY_BYTES: usize = 15;
 
+/// Longest part of a pretoken that a key holds.
+pub(crate) const PART_BYTES: usize = 14;
+
 /// For each number of bytes, ones where they lie.
 const BYTES: [u128; 16] = {
     let mut masks = [0; 16];
@@ -36,6 +39,14 @@ impl Key {
     /// The key of a pretoken by itself.
     pub fn of(pretoken: &[u8]) -> Self {
         Self::new(pretoken, 0, pretoken.len())
+    }
+
+    /// The key of a part of a pretoken, up to [`PART_BYTES`] bytes, which is never that of a pretoken.
+    pub fn of_part(part: &[u8]) -> Self {
+        let mut window = [0; 16];
+        window[..part.len()].copy_from_slice(part);
+        window[PART_BYTES] = 0x80 | part.len() as u8;
+        Self(u128::from_le_bytes(window))
     }
 
     /// The pretoken, in the buffer given.
