@@ -1,16 +1,13 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
-//! processor's) holds two entries, the newer first. An entry is a key of 16 bytes and up to four ids, so that a
-//! look-up of a pretoken of up to 15 bytes is one line and no branch but hit or miss. The key of a longer pretoken
-//! is its hash and where its bytes lie in an arena; more ids than four lie in another. The arenas are emptied, and the
-//! lines with them, when they are full.
+//! processor's) holds two entries, the newer first; what it has no room for goes to free places of its neighbour. An
+//! entry is a key of 16 bytes and up to four ids, so that a look-up of a pretoken of up to 15 bytes is one line and no
+//! branch but hit or miss. The key of a longer one is its hash and where its bytes lie in an arena; more ids than four
+//! lie in another. The arenas are emptied, and the lines with them, when they are full.
 
-use crate::memory::advise_huge_pages;
+use crate::memory::{Plain, Table};
 use crate::pretokenize::key::{Key, prefetch};
-
-/// Two keys, then two lots of four ids.
-type Line = [u128; 4];
 
 /// Ids that an entry holds itself.
 pub const MOST_IDS: usize = 4;
@@ -21,22 +18,25 @@ const COUNT: u32 = 124;
 /// That number where the ids lie in the arena.
 const IN_ARENA: u128 = 15;
 
-/// What a look-up finds.
+/// Two entries.
 #[derive(Clone, Copy)]
-pub struct Found {
-    /// The ids; those beyond `num` are garbage.
-    pub ids: [u32; MOST_IDS],
-    /// How many; more than [`MOST_IDS`] where they are in the arena.
-    pub num: usize,
+#[repr(C, align(64))]
+struct Line {
+    keys: [u128; 2],
+    ids: [[u32; MOST_IDS]; 2],
 }
+
+// SAFETY: numbers only.
+unsafe impl Plain for Line {}
+
+/// What a look-up finds: the ids, of which those beyond the number are garbage, and how many there are; more than
+/// [`MOST_IDS`] where they are in the arena.
+pub type Found<'a> = (&'a [u32; MOST_IDS], usize);
 
 /// One thread's cache; holds nothing when made with a size of 0.
 pub struct Cache {
     mib: usize,
-    words: Vec<u128>,
-    /// Where the first line starts in `words`, so that no line straddles two.
-    first: usize,
-    num_lines: usize,
+    lines: Table<Line>,
     bytes: Vec<u8>,
     ids: Vec<u32>,
 }
@@ -44,18 +44,12 @@ pub struct Cache {
 impl Cache {
     /// A cache of at most `mib` MiB, half of it lines. Memory is touched as it fills.
     pub fn new(mib: usize) -> Self {
-        let lines = (mib << 19) / size_of::<Line>();
-        // Without lines there are two, in which nothing is put.
-        let num_lines = if lines == 0 { 2 } else { 1 << lines.ilog2() };
-        let mut words = vec![0u128; (num_lines + 1) * 4];
-        advise_huge_pages(&mut words);
-        let misplaced = words.as_ptr() as usize % size_of::<Line>();
-        let first = (size_of::<Line>() - misplaced) % size_of::<Line>() / size_of::<u128>();
+        let most = (mib << 19) / size_of::<Line>();
+        // Without a size there is one pair of lines, in which nothing is put.
+        let num_lines = if most < 2 { 2 } else { 1 << most.ilog2() };
         Self {
             mib,
-            words,
-            first,
-            num_lines,
+            lines: Table::new(num_lines),
             bytes: Vec::new(),
             ids: Vec::new(),
         }
@@ -66,69 +60,60 @@ impl Cache {
         self.mib
     }
 
-    /// Where the line of a hash begins.
+    /// The line of a hash.
     #[inline]
     pub fn place(&self, hash: u64) -> usize {
-        self.first + (hash as usize & (self.num_lines - 1)) * 4
+        hash as usize & (self.lines.len() - 1)
     }
 
     /// Loads a line that is needed soon.
     #[inline]
     pub fn prefetch(&self, place: usize) {
-        prefetch(&self.words[place]);
-    }
-
-    #[inline]
-    fn line(&self, place: usize) -> &Line {
-        (&self.words[place..place + 4])
-            .try_into()
-            .expect("a line has four words")
+        prefetch(&self.lines[place]);
     }
 
     /// The ids of a short pretoken if they are known.
     #[inline]
-    pub fn get(&self, place: usize, key: Key) -> Option<Found> {
-        self.get_in(place, key)
-            .or_else(|| self.get_in(self.other(place), key))
-    }
-
-    #[inline]
-    fn get_in(&self, place: usize, key: Key) -> Option<Found> {
-        let line = self.line(place);
-        let same = |way: usize| (line[way] ^ key.0) << (128 - COUNT) == 0;
-        let way = usize::from(!same(0));
-        if way == 1 && !same(1) {
-            return None;
+    pub fn get(&self, place: usize, key: Key) -> Option<Found<'_>> {
+        let line = &self.lines[place];
+        let same = |way: usize| (line.keys[way] ^ key.0) << (128 - COUNT) == 0;
+        let (first, second) = (same(0), same(1));
+        if first | second {
+            let way = usize::from(second);
+            return Some((&line.ids[way], (line.keys[way] >> COUNT) as usize));
         }
-        Some(found(line, way))
+        self.get_beside(place ^ 1, key)
     }
 
-    /// The neighbour of a line, which takes what the line has no room for.
-    #[inline]
-    fn other(&self, place: usize) -> usize {
-        self.first + ((place - self.first) ^ 4)
+    #[inline(never)]
+    fn get_beside(&self, place: usize, key: Key) -> Option<Found<'_>> {
+        let line = &self.lines[place];
+        let way = (0..2).find(|&way| (line.keys[way] ^ key.0) << (128 - COUNT) == 0)?;
+        Some((&line.ids[way], (line.keys[way] >> COUNT) as usize))
     }
 
-    /// The ids of a longer pretoken if they are known.
-    #[inline]
-    pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found> {
-        let line = self.line(place);
+    /// The ids of a longer pretoken, or part of one, if they are known.
+    pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found<'_>> {
+        let line = &self.lines[place];
         (0..2).find_map(|way| {
-            let (low, high) = (line[way] as u64, (line[way] >> 64) as u64);
+            let (low, high) = (line.keys[way] as u64, (line.keys[way] >> 64) as u64);
             // Of shorter ones the bits above the length are not 0.
             if low != hash || (high << 4) >> 36 != pretoken.len() as u64 {
                 return None;
             }
             let start = high as u32 as usize;
-            (self.bytes.get(start..start + pretoken.len())? == pretoken).then(|| found(line, way))
+            let same = self.bytes.get(start..start + pretoken.len())? == pretoken;
+            same.then_some((&line.ids[way], (high >> 60) as usize))
         })
     }
 
     /// The ids of an entry that has more than it holds itself.
-    #[cold]
-    pub fn ids_of(&self, found: Found) -> &[u32] {
-        let (start, num) = (found.ids[0] as usize, found.ids[1] as usize);
-        &self.ids[start..start + num]
+    #[inline]
+    pub fn ids_of<'a>(&'a self, found: Found<'a>) -> &'a [u32] {
+        match found {
+            (ids, num) if num <= MOST_IDS => &ids[..num],
+            (&[start, num, ..], _) => &self.ids[start as usize..(start + num) as usize],
+        }
     }
 
     /// Remembers the ids of a short pretoken.
@@ -160,7 +145,11 @@ impl Cache {
             };
         let most = self.mib << 19;
         if self.bytes.len() + 4 * self.ids.len() + more > most {
-            self.words.fill(0);
+            let zero = Line {
+                keys: [0; 2],
+                ids: [[0; MOST_IDS]; 2],
+            };
+            self.lines.fill(zero);
             self.bytes.clear();
             self.ids.clear();
         }
@@ -177,28 +166,17 @@ impl Cache {
             self.ids.extend_from_slice(ids);
             IN_ARENA
         };
-        // The older one of the line takes the place of the older one of its neighbour, if that is free; what goes
-        // there and is long is only ever found from there.
-        let other = self.other(place);
-        if self.words[other + 1] == 0 && self.words[place + 1] != 0 {
-            self.words[other + 1] = self.words[place + 1];
-            self.words[other + 3] = self.words[place + 3];
+        let line = self.lines[place];
+        if line.keys[1] != 0 {
+            // A longer pretoken is not looked for there, which costs nothing but its being forgotten.
+            let beside = &mut self.lines[place ^ 1];
+            if let Some(way) = (0..2).find(|&way| beside.keys[way] == 0) {
+                (beside.keys[way], beside.ids[way]) = (line.keys[1], line.ids[1]);
+            }
         }
-        let line = &mut self.words[place..place + 4];
-        (line[1], line[3]) = (line[0], line[2]);
-        line[0] = key | num << COUNT;
-        line[2] = held
-            .iter()
-            .rev()
-            .fold(0, |packed, &id| packed << 32 | u128::from(id));
-    }
-}
-
-#[inline]
-fn found(line: &Line, way: usize) -> Found {
-    let packed = line[2 + way];
-    Found {
-        ids: [0, 1, 2, 3].map(|i| (packed >> (32 * i)) as u32),
-        num: (line[way] >> COUNT) as usize,
+        self.lines[place] = Line {
+            keys: [key | num << COUNT, line.keys[0]],
+            ids: [held, line.ids[0]],
+        };
     }
 }

@@ -41,18 +41,12 @@ impl Joints {
         joints
     }
 
-    /// The parts of a pretoken, in order; one if it cannot be cut.
-    pub fn parts<'a>(&'a self, pretoken: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let mut rest = pretoken;
-        std::iter::from_fn(move || {
-            if rest.is_empty() {
-                return None;
-            }
-            let cut = (1..rest.len()).find(|&at| self.may_cut(rest, at));
-            let (part, after) = rest.split_at(cut.unwrap_or(rest.len()));
-            rest = after;
-            Some(part)
-        })
+    /// Where the first part of a pretoken ends; its length if it cannot be cut.
+    #[inline]
+    pub fn cut(&self, pretoken: &[u8]) -> usize {
+        (1..pretoken.len())
+            .find(|&at| self.may_cut(pretoken, at))
+            .unwrap_or(pretoken.len())
     }
 
     #[inline]

@@ -36,7 +36,7 @@ pub mod stream;
 mod tests;
 mod whole;
 
-use cache::{Cache, Found, MOST_IDS};
+use cache::{Cache, MOST_IDS};
 use joints::Joints;
 use merge::Scratch;
 use pairs::PairRanks;
@@ -48,7 +48,7 @@ pub const CACHE_MIB: usize = 32;
 
 /// Pretokens looked up together, so that their lines are fetched at the same time and not one after the other: the
 /// wait for memory is half of the whole time otherwise.
-const AHEAD: usize = 32;
+const AHEAD: usize = 64;
 
 /// Encodes text with one vocabulary and pattern, from any number of threads at once.
 pub struct Encoder {
@@ -143,107 +143,151 @@ impl Encoder {
     ) {
         let Pretokens { text, start, ends } = pretokens;
         let mut start = start;
-        let mut ahead = [(Key::default(), 0, 0); AHEAD];
-        // Ids not yet appended. Four are written whatever the number, which costs no branch.
-        let mut ids = [0; AHEAD * MOST_IDS + MOST_IDS];
-        for ends in ends.chunks(AHEAD) {
-            let first = start;
-            for (entry, &end) in ahead.iter_mut().zip(ends) {
-                let len = end - start;
-                let (key, hash) = if len <= KEY_BYTES {
-                    let key = Key::new(text, start, len);
+        let mut ahead = [Wanted::default(); AHEAD];
+        let mut num = 0;
+        for &end in ends {
+            if num == AHEAD {
+                self.encode_wanted(state, text, &ahead, out, stop);
+                num = 0;
+            }
+            let len = end - start;
+            if len <= KEY_BYTES {
+                let key = Key::new(text, start, len);
+                ahead[num] = Wanted::new(&state.cache, key, key.hash(), start, len);
+                num += 1;
+                start = end;
+                continue;
+            }
+            let is_whole = self.joints.cut(&text[start..end]) == len;
+            while start < end {
+                if num == AHEAD {
+                    self.encode_wanted(state, text, &ahead, out, stop);
+                    num = 0;
+                }
+                let len = if is_whole {
+                    len
+                } else {
+                    self.joints.cut(&text[start..end])
+                };
+                let (key, hash) = if len <= PART_BYTES {
+                    let key = Key::of_part(text, start, len);
                     (key, key.hash())
                 } else {
-                    (Key::default(), hash_bytes(&text[start..end]))
+                    let bytes = &text[start..start + len];
+                    // A part that spells a token need not be it.
+                    (Key::default(), hash_bytes(bytes) ^ u64::from(!is_whole))
                 };
-                let place = state.cache.place(hash);
-                state.cache.prefetch(place);
-                *entry = (key, hash, place);
-                start = end;
+                ahead[num] = Wanted::new(&state.cache, key, hash, start, len);
+                ahead[num].is_part = !is_whole;
+                num += 1;
+                start += len;
             }
-            let mut at = first;
-            let mut num = 0;
-            for (&(key, hash, place), &end) in ahead.iter().zip(ends) {
-                let found = if key == Key::default() {
-                    state.cache.get_long(place, hash, &text[at..end])
-                } else {
-                    state.cache.get(place, key)
-                };
-                match found {
-                    Some(Found { ids: known, num: n }) if n <= MOST_IDS => {
-                        ids[num..num + MOST_IDS].copy_from_slice(&known);
-                        num += n;
-                    }
-                    Some(found) => {
-                        out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
-                        out.extend_from_slice(state.cache.ids_of(found));
-                    }
-                    None => {
-                        out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
-                        self.encode_new(state, (key, hash, place), &text[at..end], out, stop);
-                    }
-                }
-                at = end;
-            }
-            out.extend_from_slice(&ids[..num]);
         }
+        self.encode_wanted(state, text, &ahead[..num], out, stop);
+    }
+
+    /// Appends the ids of what was prepared.
+    fn encode_wanted(
+        &self,
+        state: &mut State,
+        text: &[u8],
+        wanted: &[Wanted],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        // Ids not yet appended. Four are written whatever the number, which costs no branch.
+        let mut ids = [0; (AHEAD + 1) * MOST_IDS];
+        let mut num = 0;
+        for want in wanted {
+            let found = if want.key == Key::default() {
+                state
+                    .cache
+                    .get_long(want.place, want.hash, want.bytes(text))
+            } else {
+                state.cache.get(want.place, want.key)
+            };
+            match found {
+                Some((known, n)) if n <= MOST_IDS => {
+                    ids[num..num + MOST_IDS].copy_from_slice(known);
+                    num += n;
+                }
+                Some(found) => {
+                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                    out.extend_from_slice(state.cache.ids_of(found));
+                }
+                None => {
+                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                    self.encode_new(state, want, want.bytes(text), out, stop);
+                }
+            }
+        }
+        out.extend_from_slice(&ids[..num]);
     }
 
     /// Appends the ids of a pretoken that the cache does not know, and tells it.
     #[cold]
     fn encode_new(
         &self,
-        state: &mut State,
-        (key, hash, place): (Key, u64, usize),
-        pretoken: &[u8],
+        State { cache, scratch }: &mut State,
+        want: &Wanted,
+        bytes: &[u8],
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        let State { cache, scratch } = state;
-        if key != Key::default() {
-            let one;
-            let ids = if let Some(id) = self.whole.get(key) {
-                one = [id];
-                &one
-            } else {
-                scratch.merge(&self.pairs, pretoken, stop)
-            };
-            cache.put(place, key, ids);
-            out.extend_from_slice(ids);
-            return;
-        }
-        let mut parts = self.joints.parts(pretoken);
-        let Some(first) = parts.next().filter(|first| first.len() < pretoken.len()) else {
-            let one;
-            let ids = if let Some(id) = self.whole.get_long(pretoken) {
-                one = [id];
-                &one
-            } else {
-                scratch.merge(&self.pairs, pretoken, stop)
-            };
-            cache.put_long(place, hash, pretoken, ids);
-            out.extend_from_slice(ids);
-            return;
+        let is_short = want.key != Key::default();
+        let whole = if want.is_part {
+            None
+        } else if is_short {
+            self.whole.get(want.key)
+        } else {
+            self.whole.get_long(bytes)
         };
-        // No token is the whole of it, or it could not be cut.
-        for part in std::iter::once(first).chain(parts) {
-            if part.len() > PART_BYTES {
-                out.extend_from_slice(scratch.merge(&self.pairs, part, stop));
-                continue;
-            }
-            let key = Key::of_part(part);
-            let place = cache.place(key.hash());
-            match cache.get(place, key) {
-                Some(found) if found.num <= MOST_IDS => {
-                    out.extend_from_slice(&found.ids[..found.num]);
-                }
-                Some(found) => out.extend_from_slice(cache.ids_of(found)),
-                None => {
-                    let ids = scratch.merge(&self.pairs, part, stop);
-                    cache.put(place, key, ids);
-                    out.extend_from_slice(ids);
-                }
-            }
+        let one;
+        let ids = if let Some(id) = whole {
+            one = [id];
+            &one
+        } else {
+            scratch.merge(&self.pairs, bytes, stop)
+        };
+        if is_short {
+            cache.put(want.place, want.key, ids);
+        } else {
+            cache.put_long(want.place, want.hash, bytes, ids);
         }
+        out.extend_from_slice(ids);
+    }
+}
+
+/// A pretoken, or a part of one, whose ids are to be appended.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// 0 for a longer one.
+    key: Key,
+    hash: u64,
+    /// Its line in the cache.
+    place: usize,
+    start: usize,
+    len: usize,
+    is_part: bool,
+}
+
+impl Wanted {
+    #[inline]
+    fn new(cache: &Cache, key: Key, hash: u64, start: usize, len: usize) -> Self {
+        let place = cache.place(hash);
+        cache.prefetch(place);
+        Self {
+            key,
+            hash,
+            place,
+            start,
+            len,
+            is_part: false,
+        }
+    }
+
+    #[inline]
+    fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.start..self.start + self.len]
     }
 }

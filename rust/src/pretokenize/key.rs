@@ -42,11 +42,10 @@ impl Key {
     }
 
     /// The key of a part of a pretoken, up to [`PART_BYTES`] bytes, which is never that of a pretoken.
-    pub fn of_part(part: &[u8]) -> Self {
-        let mut window = [0; 16];
-        window[..part.len()].copy_from_slice(part);
-        window[PART_BYTES] = 0x80 | part.len() as u8;
-        Self(u128::from_le_bytes(window))
+    #[inline]
+    pub fn of_part(text: &[u8], start: usize, len: usize) -> Self {
+        let Self(word) = Self::new(text, start, len);
+        Self(word << 8 >> 8 | (0x80 | len as u128) << (8 * PART_BYTES))
     }
 
     /// The pretoken, in the buffer given.
