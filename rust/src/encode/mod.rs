@@ -108,18 +108,34 @@ impl Encoder {
     /// Also `Error::Interrupted`.
     pub fn encode_until(&self, text: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let mut state = self.state();
-        let result = self.pattern.for_some_while(text, |pretokens| {
-            self.encode_some(&mut state, pretokens, out, stop);
+        let result = self.encode_in(&mut state, text, out, stop);
+        self.put_back(state);
+        result
+    }
+
+    /// As [`Encoder::encode_until`] with a state in hand.
+    fn encode_in(
+        &self,
+        state: &mut State,
+        text: &[u8],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        self.pattern.for_some_while(text, |pretokens| {
+            self.encode_some(state, pretokens, out, stop);
             !stop.load(Ordering::Relaxed)
-        });
-        state.scratch.trim();
-        self.pool.put(state);
-        result?;
+        })?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
             Ok(())
         }
+    }
+
+    /// Keeps a state for the next call.
+    fn put_back(&self, mut state: Box<State>) {
+        state.scratch.trim();
+        self.pool.put(state);
     }
 
     fn state(&self) -> Box<State> {

@@ -33,7 +33,7 @@ mod windows;
 
 pub use unicode::UNICODE_VERSION;
 use unicode::{Classes, LETTER};
-use windows::{Ends, Kind, Level, fill_for};
+use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -188,19 +188,6 @@ impl Pattern {
         self.in_broken(text, &mut f)
     }
 
-    /// As [`Pattern::for_some_while`] for text that is UTF-8 already.
-    ///
-    /// # Errors
-    /// As [`Pattern::for_each`].
-    #[inline]
-    pub fn for_some_of_str(
-        &self,
-        text: &str,
-        mut f: impl FnMut(Pretokens<'_>) -> bool,
-    ) -> Result<()> {
-        self.in_str(text, &mut f).map(drop)
-    }
-
     #[cold]
     fn in_broken(&self, text: &[u8], f: &mut dyn FnMut(Pretokens<'_>) -> bool) -> Result<()> {
         let mut invalid = 0..0;
@@ -307,8 +294,23 @@ fn is_normalized(text: &str) -> bool {
 /// Whether `f` said true to the end; `text` is UTF-8.
 #[inline]
 fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(Pretokens<'_>) -> bool) -> bool {
+    if text.len() < FEW_PLACES {
+        scan_with(kind, level, text, &mut [0; FEW_PLACES], f)
+    } else {
+        scan_with(kind, level, text, &mut [0; PLACES], f)
+    }
+}
+
+#[inline]
+fn scan_with(
+    kind: Kind,
+    level: Level,
+    text: &[u8],
+    places: &mut [usize],
+    f: &mut impl FnMut(Pretokens<'_>) -> bool,
+) -> bool {
     let (classes, fill) = (Classes::get(), fill_for(kind, level));
-    let mut ends = Ends::new();
+    let mut ends = Ends::new(places);
     let mut start = 0;
     while start < text.len() {
         fill(classes, text, start, &mut ends);

@@ -13,22 +13,21 @@ use super::runs::contraction;
 use super::unicode::Classes;
 use super::{blocks, cl100k, gpt2, o200k};
 
-/// Pretokens found at a time: enough to pay for the call, few enough to stay in the nearest cache.
-const MOST: usize = 512;
+/// Places for ends: enough to pay for a call, few enough to stay in the nearest cache.
+pub(super) const PLACES: usize = 512 + BLOCK;
+/// Places that suffice for a text shorter than this: clearing them all would cost more than such a text.
+pub(super) const FEW_PLACES: usize = 2 * BLOCK;
 
 /// Where pretokens end, one behind the other.
-pub(super) struct Ends {
-    places: [usize; MOST + BLOCK],
+pub(super) struct Ends<'a> {
+    places: &'a mut [usize],
     len: usize,
 }
 
-impl Ends {
-    /// Room for the ends, none found.
-    pub(super) fn new() -> Self {
-        Self {
-            places: [0; MOST + BLOCK],
-            len: 0,
-        }
+impl<'a> Ends<'a> {
+    /// No ends, with places for more of them than [`BLOCK`].
+    pub(super) fn new(places: &'a mut [usize]) -> Self {
+        Self { places, len: 0 }
     }
 
     /// The ends found by the last call.
@@ -65,7 +64,7 @@ impl Ends {
 }
 
 /// Finds the ends of pretokens from a place on where one begins; none are left when none are found.
-pub(super) type Fill = fn(&Classes, &[u8], usize, &mut Ends);
+pub(super) type Fill = fn(&Classes, &[u8], usize, &mut Ends<'_>);
 
 /// The pretokens of a window.
 struct Found {
@@ -255,13 +254,14 @@ fn fill<S: Scan>(
     classes: &Classes,
     text: &[u8],
     mut i: usize,
-    ends: &mut Ends,
+    ends: &mut Ends<'_>,
     classify: impl Fn(&Bytes) -> Masks,
 ) {
     ends.len = 0;
     let mut padded: Bytes = [0; BLOCK + 4];
     let mut one_by_one = 0;
-    while i < text.len() && ends.len < MOST {
+    let most = ends.places.len() - BLOCK;
+    while i < text.len() && ends.len < most {
         let rest = text.len() - i;
         // A window costs more than a few bytes are worth.
         if i < one_by_one || rest < 8 {
@@ -405,14 +405,14 @@ macro_rules! fills {
         }
     };
     (@one $name:ident, $scan:ty, $classify:path) => {
-        fn $name(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends) {
+        fn $name(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends<'_>) {
             fill::<$scan>(classes, text, i, ends, |bytes| $classify(bytes));
         }
     };
     (@one $name:ident, $scan:ty, $classify:path, $features:literal) => {
-        fn $name(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends) {
+        fn $name(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends<'_>) {
             #[target_feature(enable = $features)]
-            fn inner(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends) {
+            fn inner(classes: &Classes, text: &[u8], i: usize, ends: &mut Ends<'_>) {
                 fill::<$scan>(classes, text, i, ends, |bytes| $classify(bytes));
             }
             // SAFETY: `fill_for` comes here only at a level whose features `Level::all` has found.
