@@ -82,6 +82,10 @@ impl Cache {
             let way = usize::from(second);
             return Some((&line.ids[way], (line.keys[way] >> COUNT) as usize));
         }
+        // Only a full line sends entries to its neighbour.
+        if line.keys[1] == 0 {
+            return None;
+        }
         self.get_beside(place ^ 1, key)
     }
 

@@ -79,6 +79,8 @@ impl Scratch {
         let len = bytes.len();
         let mut entries = [u32::MAX; SMALL];
         let mut ids = [0; SMALL];
+        // What the pair that begins at each position makes.
+        let mut made = [0; SMALL];
         // Positions of the neighbours; at both ends there are none.
         let (mut next, mut prev) = ([0u8; SMALL], [0u8; SMALL]);
         for at in 0..len {
@@ -86,7 +88,11 @@ impl Scratch {
             next[at] = at as u8 + 1;
             prev[at] = (at as u8).wrapping_sub(1);
             if at + 1 < len {
-                entries[at] = entry(pairs.byte_rank(bytes[at], bytes[at + 1]), at);
+                let rank = pairs.byte_rank(bytes[at], bytes[at + 1]);
+                entries[at] = entry(rank, at);
+                if rank != NO_RANK {
+                    made[at] = pairs.result(rank);
+                }
             }
         }
         let used = len.next_multiple_of(8);
@@ -97,7 +103,7 @@ impl Scratch {
             }
             let at = (least & POSITION) as usize;
             let right = usize::from(next[at]);
-            let id = pairs.result(least >> BITS);
+            let id = made[at];
             let after = usize::from(next[right]);
             ids[at] = id;
             next[at] = after as u8;
@@ -105,11 +111,13 @@ impl Scratch {
             entries[at] = u32::MAX;
             if after < len {
                 prev[after] = at as u8;
-                entries[at] = entry(pairs.rank(id, ids[after]), at);
+                let (rank, id) = pairs.rank(id, ids[after]);
+                (entries[at], made[at]) = (entry(rank, at), id);
             }
             if at > 0 {
                 let before = usize::from(prev[at]);
-                entries[before] = entry(pairs.rank(ids[before], id), before);
+                let (rank, id) = pairs.rank(ids[before], id);
+                (entries[before], made[before]) = (entry(rank, before), id);
             }
         }
         self.ids.clear();
@@ -187,11 +195,11 @@ impl Scratch {
         self.ranks[here] = NO_RANK;
         if let Some(&follower) = self.ids.get(after as usize) {
             self.prev[after as usize] = at;
-            self.ranks[here] = pairs.rank(id, follower);
+            self.ranks[here] = pairs.rank(id, follower).0;
         }
         let before = self.prev[here];
         if before != NONE {
-            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id);
+            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id).0;
         }
         before
     }
