@@ -18,6 +18,8 @@ pub(crate) unsafe trait Plain: Copy {}
 /// would be zeroed, and so touched, at once.
 pub(crate) struct Table<T> {
     memory: MmapMut,
+    /// Where it begins, in bytes.
+    start: usize,
     len: usize,
     of: PhantomData<T>,
 }
@@ -28,12 +30,22 @@ impl<T: Plain> Table<T> {
     /// # Panics
     /// If there is no memory, as any allocation does.
     pub fn new(len: usize) -> Self {
-        let memory = MmapMut::map_anon((len * size_of::<T>()).max(1)).expect("memory for a table");
+        const HUGE: usize = 1 << 21;
+        let size = (len * size_of::<T>()).max(1);
+        // Only what lies on their borders is put on huge pages.
+        let more = if size < HUGE { 0 } else { HUGE };
+        let memory = MmapMut::map_anon(size + more).expect("memory for a table");
+        let start = if size < HUGE {
+            0
+        } else {
+            (memory.as_ptr() as usize).wrapping_neg() % HUGE
+        };
         #[cfg(target_os = "linux")]
         // Where it is refused, nothing changes.
         let _ = memory.advise(memmap2::Advice::HugePage);
         Self {
             memory,
+            start,
             len,
             of: PhantomData,
         }
@@ -45,8 +57,9 @@ impl<T: Plain> Deref for Table<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: the mapping is page-aligned, holds `len` values of a plain type and is borrowed with `self`.
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.len) }
+        // SAFETY: the mapping is page-aligned, `start` is a multiple of a page, from there on lie `len` values of a plain
+        // type, and they are borrowed with `self`.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(self.start).cast(), self.len) }
     }
 }
 
@@ -54,6 +67,11 @@ impl<T: Plain> DerefMut for Table<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above, and `self` is borrowed for writing.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.len) }
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.memory.as_mut_ptr().add(self.start).cast(),
+                self.len,
+            )
+        }
     }
 }

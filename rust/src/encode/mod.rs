@@ -169,7 +169,7 @@ impl Encoder {
             let len = end - start;
             if len <= KEY_BYTES {
                 let key = Key::new(text, start, len);
-                ahead[num] = Wanted::new(&state.cache, key, key.hash(), start, len);
+                ahead[num] = Wanted::new(&state.cache, key, key.hash(), start);
                 num += 1;
                 start = end;
                 continue;
@@ -185,16 +185,14 @@ impl Encoder {
                 } else {
                     self.joints.cut(&text[start..end])
                 };
-                let (key, hash) = if len <= PART_BYTES {
+                ahead[num] = if len <= PART_BYTES && !is_whole {
                     let key = Key::of_part(text, start, len);
-                    (key, key.hash())
+                    Wanted::new(&state.cache, key, key.hash(), start)
                 } else {
-                    let bytes = &text[start..start + len];
                     // A part that spells a token need not be it.
-                    (Key::default(), hash_bytes(bytes) ^ u64::from(!is_whole))
+                    let hash = hash_bytes(&text[start..start + len]) ^ u64::from(!is_whole);
+                    Wanted::new(&state.cache, long_key(hash, len, is_whole), hash, start)
                 };
-                ahead[num] = Wanted::new(&state.cache, key, hash, start, len);
-                ahead[num].is_part = !is_whole;
                 num += 1;
                 start += len;
             }
@@ -215,10 +213,9 @@ impl Encoder {
         let mut ids = [0; (AHEAD + 1) * MOST_IDS];
         let mut num = 0;
         for want in wanted {
-            let found = if want.key == Key::default() {
-                state
-                    .cache
-                    .get_long(want.place, want.hash, want.bytes(text))
+            let found = if want.is_long() {
+                let hash = want.key.0 as u64;
+                state.cache.get_long(want.place, hash, want.bytes(text))
             } else {
                 state.cache.get(want.place, want.key)
             };
@@ -250,13 +247,14 @@ impl Encoder {
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        let is_short = want.key != Key::default();
-        let whole = if want.is_part {
+        let whole = if want.is_long() {
+            (want.key.0 & WHOLE != 0)
+                .then(|| self.whole.get_long(bytes))
+                .flatten()
+        } else if want.key.is_part() {
             None
-        } else if is_short {
-            self.whole.get(want.key)
         } else {
-            self.whole.get_long(bytes)
+            self.whole.get(want.key)
         };
         let one;
         let ids = if let Some(id) = whole {
@@ -265,45 +263,55 @@ impl Encoder {
         } else {
             scratch.merge(&self.pairs, bytes, stop)
         };
-        if is_short {
-            cache.put(want.place, want.key, ids);
+        if want.is_long() {
+            cache.put_long(want.place, want.key.0 as u64, bytes, ids);
         } else {
-            cache.put_long(want.place, want.hash, bytes, ids);
+            cache.put(want.place, want.key, ids);
         }
         out.extend_from_slice(ids);
     }
 }
 
-/// A pretoken, or a part of one, whose ids are to be appended.
+/// A pretoken, or a part of one, whose ids are to be appended: half a line of the processor's cache.
 #[derive(Clone, Copy, Default)]
 struct Wanted {
-    /// 0 for a longer one.
+    /// Of a longer one, what [`long_key`] makes.
     key: Key,
-    hash: u64,
     /// Its line in the cache.
     place: usize,
     start: usize,
-    len: usize,
-    is_part: bool,
+}
+
+/// Set in the key of a longer pretoken that is whole.
+const WHOLE: u128 = 1 << 64;
+
+/// Hash and length of a longer pretoken; the highest bits, in which shorter ones have their length, are 0.
+#[inline]
+fn long_key(hash: u64, len: usize, is_whole: bool) -> Key {
+    let whole = if is_whole { WHOLE } else { 0 };
+    Key(u128::from(hash) | whole | (len as u128) << 65)
 }
 
 impl Wanted {
     #[inline]
-    fn new(cache: &Cache, key: Key, hash: u64, start: usize, len: usize) -> Self {
+    fn new(cache: &Cache, key: Key, hash: u64, start: usize) -> Self {
         let place = cache.place(hash);
         cache.prefetch(place);
-        Self {
-            key,
-            hash,
-            place,
-            start,
-            len,
-            is_part: false,
-        }
+        Self { key, place, start }
+    }
+
+    #[inline]
+    fn is_long(&self) -> bool {
+        self.key.0 >> 112 == 0
     }
 
     #[inline]
     fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        &text[self.start..self.start + self.len]
+        let len = if self.is_long() {
+            (self.key.0 >> 65) as usize
+        } else {
+            self.key.len()
+        };
+        &text[self.start..self.start + len]
     }
 }

@@ -48,10 +48,23 @@ impl Key {
         Self(word << 8 >> 8 | (0x80 | len as u128) << (8 * PART_BYTES))
     }
 
-    /// The pretoken, in the buffer given.
+    /// Whether it is one of [`Key::of_part`].
+    #[inline]
+    pub fn is_part(self) -> bool {
+        self.0 >> 120 == 0
+    }
+
+    /// Number of bytes.
+    #[inline]
+    pub fn len(self) -> usize {
+        let at = if self.is_part() { 112 } else { 120 };
+        (self.0 >> at) as usize & 15
+    }
+
+    /// The bytes, in the buffer given.
     pub fn bytes(self, buffer: &mut [u8; 16]) -> &[u8] {
         *buffer = self.0.to_le_bytes();
-        &buffer[..usize::from(buffer[KEY_BYTES] & 15)]
+        &buffer[..self.len()]
     }
 
     /// Mixes all bits of the key.
@@ -110,6 +123,9 @@ mod tests {
             let key = Key::new(&text, start, len);
             let mut buffer = [0; 16];
             prop_assert_eq!(key.bytes(&mut buffer), &text[start..start + len]);
+            let part = Key::of_part(&text, start, len.min(PART_BYTES));
+            prop_assert!(part.is_part() && !key.is_part());
+            prop_assert_eq!(part.bytes(&mut buffer), &text[start..start + len.min(PART_BYTES)]);
             prop_assert_eq!(key, Key::of(&text[start..start + len]));
         }
     }
