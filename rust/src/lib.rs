@@ -8,6 +8,7 @@ pub mod encode;
 pub mod error;
 pub mod feed;
 pub mod format;
+mod memory;
 pub mod pack;
 pub mod pretokenize;
 #[cfg(feature = "python")]

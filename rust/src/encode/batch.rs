@@ -23,14 +23,9 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Number of ids of all texts.
-    pub fn num_ids(&self) -> usize {
-        self.parts.iter().map(Vec::len).sum()
-    }
-
-    /// All ids, one text after another.
-    pub fn ids(&self) -> impl Iterator<Item = u32> {
-        self.parts.iter().flatten().copied()
+    /// The parts as slices.
+    pub fn slices(&self) -> Vec<&[u32]> {
+        self.parts.iter().map(Vec::as_slice).collect()
     }
 }
 
@@ -138,14 +133,16 @@ impl Encoder {
         // Text gives an id for every three to five bytes; a page not written to costs nothing.
         let mut ids = Vec::with_capacity(units.iter().map(Unit::num_bytes).sum::<usize>() / 2);
         let mut lens = Vec::with_capacity(units.len());
+        let mut state = self.state();
         for unit in units {
             let before = ids.len();
             match unit.piece {
-                Piece::Text(bytes) => self.encode_until(bytes, &mut ids, stop)?,
+                Piece::Text(bytes) => self.encode_in(&mut state, bytes, &mut ids, stop)?,
                 Piece::Special(id, _) => ids.push(id),
             }
             lens.push(ids.len() - before);
         }
+        self.put_back(state);
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {

@@ -1,54 +1,63 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
-//! Text repeats its words: on English 99 % of pretokens were seen before. Pretokens of up to 15 bytes that give up to
-//! four ids are keys of 16 bytes (the text and its length), two to a cache line, the newer first; a lookup is one
-//! line. All others lie in an arena that is emptied when full.
+//! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
+//! processor's) holds two entries, the newer first; what it has no room for goes to free places of its neighbour. An
+//! entry is a key of 16 bytes and up to four ids, so that a look-up of a pretoken of up to 15 bytes is one line and no
+//! branch but hit or miss. The key of a longer one is its hash and where its bytes lie in an arena; more ids than four
+//! lie in another. The arenas are emptied, and the lines with them, when they are full.
 
-use super::whole::{Key, fold};
+use crate::memory::{Plain, Table};
+use crate::pretokenize::key::{Key, prefetch};
 
-const UNUSED: u32 = u32::MAX;
-/// Bytes of one line: two keys, then two lots of four ids.
-const LINE_BYTES: usize = 64;
-const LINE_WORDS: usize = 4;
+/// Ids that an entry holds itself.
+pub const MOST_IDS: usize = 4;
 /// Longer pretokens are rarely seen twice.
 const LONGEST: usize = 256;
-/// Ids that a short pretoken's entry holds.
-pub const MOST_IDS: usize = 4;
+/// Where a key holds the number of ids.
+const COUNT: u32 = 124;
+/// That number where the ids lie in the arena.
+const IN_ARENA: u128 = 15;
+
+/// Where lines are full, one new entry in so many gets in: a text with more pretokens than fit would otherwise push
+/// each out before it comes again (a fifth of all look-ups of mixed scripts).
+const ADMIT: u32 = 8;
+
+/// Two entries.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line {
+    keys: [u128; 2],
+    ids: [[u32; MOST_IDS]; 2],
+}
+
+// SAFETY: numbers only.
+unsafe impl Plain for Line {}
+
+/// What a look-up finds: the ids, of which those beyond the number are garbage, and how many there are; more than
+/// [`MOST_IDS`] where they are in the arena.
+pub type Found<'a> = (&'a [u32; MOST_IDS], usize);
 
 /// One thread's cache; holds nothing when made with a size of 0.
 pub struct Cache {
     mib: usize,
-    words: Vec<u128>,
-    /// Where the first line starts in `words`, so that no line straddles two.
-    first: usize,
-    num_lines: usize,
-    long: LongCache,
+    lines: Table<Line>,
+    /// New entries that found their lines full.
+    refused: u32,
+    bytes: Vec<u8>,
+    ids: Vec<u32>,
 }
 
 impl Cache {
-    /// A cache of at most `mib` MiB, half of it for each kind. Memory is touched as it fills.
+    /// A cache of at most `mib` MiB, three quarters of it lines. Memory is touched as it fills.
     pub fn new(mib: usize) -> Self {
-        let half = mib << 19;
-        let num_lines = if half == 0 {
-            0
-        } else {
-            1 << (half / LINE_BYTES).ilog2()
-        };
-        let words = vec![
-            0u128;
-            if num_lines == 0 {
-                0
-            } else {
-                (num_lines + 1) * LINE_WORDS
-            }
-        ];
-        let first = (words.as_ptr() as usize).wrapping_neg() % LINE_BYTES / size_of::<u128>();
+        // Without a size there is one pair of lines, in which nothing is put.
+        let num_lines = ((3 * mib) << 18) / size_of::<Line>();
         Self {
             mib,
-            words,
-            first,
-            num_lines,
-            long: LongCache::new(half),
+            lines: Table::new(num_lines.max(2)),
+            refused: 0,
+            bytes: Vec::new(),
+            ids: Vec::new(),
         }
     }
 
@@ -57,156 +66,144 @@ impl Cache {
         self.mib
     }
 
-    /// Loads the lines of keys that are looked up next; the loads wait for none of each other.
+    /// The line of a hash.
     #[inline]
-    pub fn touch(&mut self, keys: &[Key]) {
-        if self.num_lines > 0 {
-            let loaded = keys
-                .iter()
-                .fold(0, |loaded, key| loaded ^ self.line(*key)[0]);
-            std::hint::black_box(loaded);
-        }
+    pub fn place(&self, hash: u64) -> usize {
+        (u128::from(hash) * self.lines.len() as u128 >> 64) as usize
     }
 
-    /// Appends the ids of a short pretoken if they are known.
+    /// Loads a line that is needed soon.
     #[inline]
-    pub fn get(&mut self, key: Key, out: &mut Vec<u32>) -> bool {
-        if self.num_lines == 0 {
-            return false;
+    pub fn prefetch(&self, place: usize) {
+        prefetch(&self.lines[place]);
+    }
+
+    /// The ids of a short pretoken if they are known.
+    #[inline]
+    pub fn get(&self, place: usize, key: Key) -> Option<Found<'_>> {
+        let line = &self.lines[place];
+        let same = |way: usize| (line.keys[way] ^ key.0) << (128 - COUNT) == 0;
+        let (first, second) = (same(0), same(1));
+        if first | second {
+            let way = usize::from(second);
+            return Some((&line.ids[way], (line.keys[way] >> COUNT) as usize));
         }
-        let line = self.line(key);
-        let packed = if line[0] == key.0 {
-            line[2]
-        } else if line[1] == key.0 {
-            line[3]
-        } else {
-            return false;
-        };
-        out.push(packed as u32);
-        for i in 1..MOST_IDS {
-            let id = (packed >> (32 * i)) as u32;
-            if id == UNUSED {
-                break;
+        // Only a full line sends entries to its neighbour.
+        if line.keys[1] == 0 {
+            return None;
+        }
+        self.get_beside(place ^ 1, key)
+    }
+
+    #[inline(never)]
+    fn get_beside(&self, place: usize, key: Key) -> Option<Found<'_>> {
+        let line = &self.lines[place];
+        let way = (0..2).find(|&way| (line.keys[way] ^ key.0) << (128 - COUNT) == 0)?;
+        Some((&line.ids[way], (line.keys[way] >> COUNT) as usize))
+    }
+
+    /// The ids of a longer pretoken, or part of one, if they are known.
+    pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found<'_>> {
+        let line = &self.lines[place];
+        (0..2).find_map(|way| {
+            let (low, high) = (line.keys[way] as u64, (line.keys[way] >> 64) as u64);
+            // Of shorter ones the bits above the length are not 0.
+            if low != hash || (high << 4) >> 36 != pretoken.len() as u64 {
+                return None;
             }
-            out.push(id);
-        }
-        true
+            let start = high as u32 as usize;
+            let same = self.bytes.get(start..start + pretoken.len())? == pretoken;
+            same.then_some((&line.ids[way], (high >> 60) as usize))
+        })
     }
 
-    /// Remembers up to four ids of a short pretoken, in place of the line's older one.
+    /// The ids of an entry that has more than it holds itself.
     #[inline]
-    pub fn put(&mut self, key: Key, ids: &[u32]) {
-        if self.num_lines == 0 {
+    pub fn ids_of<'a>(&'a self, found: Found<'a>) -> &'a [u32] {
+        match found {
+            (ids, num) if num <= MOST_IDS => &ids[..num],
+            (&[start, num, ..], _) => &self.ids[start as usize..(start + num) as usize],
+        }
+    }
+
+    /// Remembers the ids of a short pretoken.
+    pub fn put(&mut self, place: usize, key: Key, ids: &[u32]) {
+        if self.mib > 0 && self.admits(place) && self.make_room(0, ids) {
+            self.remember(place, key.0, ids);
+        }
+    }
+
+    /// Remembers the ids of a longer pretoken.
+    pub fn put_long(&mut self, place: usize, hash: u64, pretoken: &[u8], ids: &[u32]) {
+        if self.mib == 0 || pretoken.len() > LONGEST || !self.admits(place) {
             return;
         }
-        let packed = (0..MOST_IDS).rev().fold(0u128, |packed, i| {
-            packed << 32 | u128::from(ids.get(i).copied().unwrap_or(UNUSED))
-        });
-        let line = self.line(key);
-        (line[1], line[3]) = (line[0], line[2]);
-        (line[0], line[2]) = (key.0, packed);
-    }
-
-    #[inline]
-    fn line(&mut self, key: Key) -> &mut [u128; LINE_WORDS] {
-        let at = self.first + (key.hash() as usize & (self.num_lines - 1)) * LINE_WORDS;
-        (&mut self.words[at..at + LINE_WORDS])
-            .try_into()
-            .expect("a line has four words")
-    }
-
-    /// Appends the ids of any other pretoken if they are known.
-    pub fn get_long(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {
-        self.long.get(bytes, out)
-    }
-
-    /// Remembers the ids of any other pretoken.
-    pub fn put_long(&mut self, bytes: &[u8], ids: &[u32]) {
-        self.long.put(bytes, ids);
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Slot {
-    hash: u64,
-    bytes_start: u32,
-    ids_start: u32,
-    /// 0: free.
-    bytes_len: u16,
-    ids_len: u16,
-}
-
-/// Direct mapped slots into an arena of bytes and one of ids.
-struct LongCache {
-    slots: Vec<Slot>,
-    bytes: Vec<u8>,
-    ids: Vec<u32>,
-}
-
-impl LongCache {
-    fn new(size: usize) -> Self {
-        let num_slots = if size == 0 {
-            0
-        } else {
-            1 << (size / 128).ilog2()
-        };
-        Self {
-            slots: vec![Slot::default(); num_slots],
-            bytes: Vec::new(),
-            ids: Vec::new(),
-        }
-    }
-
-    fn get(&self, bytes: &[u8], out: &mut Vec<u32>) -> bool {
-        if self.slots.is_empty() || bytes.len() > LONGEST {
-            return false;
-        }
-        let hash = hash_bytes(bytes);
-        let slot = self.slots[hash as usize & (self.slots.len() - 1)];
-        let start = slot.bytes_start as usize;
-        let found = slot.hash == hash
-            && self.bytes.get(start..start + usize::from(slot.bytes_len)) == Some(bytes);
-        if found {
-            let start = slot.ids_start as usize;
-            out.extend_from_slice(&self.ids[start..start + usize::from(slot.ids_len)]);
-        }
-        found
-    }
-
-    fn put(&mut self, bytes: &[u8], ids: &[u32]) {
-        if self.slots.is_empty() || bytes.len() > LONGEST {
+        if !self.make_room(pretoken.len(), ids) {
             return;
         }
-        // Slots of 24 bytes, so 104 of each 128 are left for the arenas.
-        let room = self.slots.len() * 104;
-        if self.bytes.len() + 4 * self.ids.len() + bytes.len() + 4 * ids.len() > room {
-            self.slots.fill(Slot::default());
+        let start = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(pretoken);
+        // The length is not 0, so the upper word is not.
+        let high = start | (pretoken.len() as u64) << 32;
+        self.remember(place, u128::from(high) << 64 | u128::from(hash), ids);
+    }
+
+    /// Whether a new entry gets in.
+    fn admits(&mut self, place: usize) -> bool {
+        let is_full = |line: &Line| line.keys[1] != 0;
+        if !is_full(&self.lines[place]) || !is_full(&self.lines[place ^ 1]) {
+            return true;
+        }
+        self.refused = self.refused.wrapping_add(1);
+        self.refused.is_multiple_of(ADMIT)
+    }
+
+    /// Whether the arenas can take so much more, having been emptied if need be.
+    fn make_room(&mut self, num_bytes: usize, ids: &[u32]) -> bool {
+        let more = num_bytes
+            + if ids.len() > MOST_IDS {
+                4 * ids.len()
+            } else {
+                0
+            };
+        let most = self.mib << 18;
+        if self.bytes.len() + 4 * self.ids.len() + more > most {
+            let zero = Line {
+                keys: [0; 2],
+                ids: [[0; MOST_IDS]; 2],
+            };
+            self.lines.fill(zero);
             self.bytes.clear();
             self.ids.clear();
         }
-        let hash = hash_bytes(bytes);
-        let at = hash as usize & (self.slots.len() - 1);
-        self.slots[at] = Slot {
-            hash,
-            bytes_start: self.bytes.len() as u32,
-            ids_start: self.ids.len() as u32,
-            bytes_len: bytes.len() as u16,
-            ids_len: ids.len() as u16,
-        };
-        self.bytes.extend_from_slice(bytes);
-        self.ids.extend_from_slice(ids);
+        more <= most
     }
-}
 
-#[inline]
-fn hash_bytes(bytes: &[u8]) -> u64 {
-    let mut hash = bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        hash = fold(hash ^ word, 0x9e37_79b9_7f4a_7c15);
+    fn remember(&mut self, place: usize, key: u128, ids: &[u32]) {
+        let mut held = [0; MOST_IDS];
+        let num = if ids.len() <= MOST_IDS {
+            held[..ids.len()].copy_from_slice(ids);
+            ids.len() as u128
+        } else {
+            (held[0], held[1]) = (self.ids.len() as u32, ids.len() as u32);
+            self.ids.extend_from_slice(ids);
+            IN_ARENA
+        };
+        self.insert(place, key | num << COUNT, held);
     }
-    let mut tail = [0; 8];
-    tail[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
-    fold(hash ^ u64::from_le_bytes(tail), 0xa076_1d64_78bd_642f)
+
+    fn insert(&mut self, place: usize, key: u128, ids: [u32; MOST_IDS]) {
+        let line = self.lines[place];
+        if line.keys[1] != 0 {
+            // A longer pretoken is not looked for there, which costs nothing but its being forgotten.
+            let beside = &mut self.lines[place ^ 1];
+            if let Some(way) = (0..2).find(|&way| beside.keys[way] == 0) {
+                (beside.keys[way], beside.ids[way]) = (line.keys[1], line.ids[1]);
+            }
+        }
+        self.lines[place] = Line {
+            keys: [key, line.keys[0]],
+            ids: [ids, line.ids[0]],
+        };
+    }
 }

@@ -15,6 +15,9 @@ const NONE: u32 = u32::MAX;
 /// Merges between two looks at the stop flag, well under a millisecond.
 const MERGES_PER_LOOK: usize = 4096;
 
+/// Up to this many bytes everything lies in registers and on the stack.
+const SMALL: usize = 32;
+
 /// Working memory of the merge loops, kept between calls.
 #[derive(Default)]
 pub struct Scratch {
@@ -31,6 +34,10 @@ pub struct Scratch {
 impl Scratch {
     /// The ids of one pretoken; nonsense once `stop` is set.
     pub fn merge(&mut self, pairs: &PairRanks, bytes: &[u8], stop: &AtomicBool) -> &[u32] {
+        if bytes.len() <= SMALL {
+            self.merge_small(pairs, bytes);
+            return &self.ids;
+        }
         let len = bytes.len() as u32;
         self.ids.clear();
         self.ids.extend(bytes.iter().map(|&b| pairs.byte_id(b)));
@@ -56,6 +63,69 @@ impl Scratch {
         }
         self.ids.truncate(kept);
         &self.ids
+    }
+
+    fn merge_small(&mut self, pairs: &PairRanks, bytes: &[u8]) {
+        // Rank and position in one number, so that the least is of least rank and leftmost. Ranks have 26 bits.
+        const POSITION: u32 = SMALL as u32 - 1;
+        const BITS: u32 = POSITION.count_ones();
+        let entry = |rank: u32, at: usize| {
+            if rank == NO_RANK {
+                u32::MAX
+            } else {
+                rank << BITS | at as u32
+            }
+        };
+        let len = bytes.len();
+        let mut entries = [u32::MAX; SMALL];
+        let mut ids = [0; SMALL];
+        // What the pair that begins at each position makes.
+        let mut made = [0; SMALL];
+        // Positions of the neighbours; at both ends there are none.
+        let (mut next, mut prev) = ([0u8; SMALL], [0u8; SMALL]);
+        for at in 0..len {
+            ids[at] = pairs.byte_id(bytes[at]);
+            next[at] = at as u8 + 1;
+            prev[at] = (at as u8).wrapping_sub(1);
+            if at + 1 < len {
+                let rank = pairs.byte_rank(bytes[at], bytes[at + 1]);
+                entries[at] = entry(rank, at);
+                if rank != NO_RANK {
+                    made[at] = pairs.result(rank);
+                }
+            }
+        }
+        let used = len.next_multiple_of(8);
+        loop {
+            let least = least(&entries[..used]);
+            if least == u32::MAX {
+                break;
+            }
+            let at = (least & POSITION) as usize;
+            let right = usize::from(next[at]);
+            let id = made[at];
+            let after = usize::from(next[right]);
+            ids[at] = id;
+            next[at] = after as u8;
+            entries[right] = u32::MAX;
+            entries[at] = u32::MAX;
+            if after < len {
+                prev[after] = at as u8;
+                let (rank, id) = pairs.rank(id, ids[after]);
+                (entries[at], made[at]) = (entry(rank, at), id);
+            }
+            if at > 0 {
+                let before = usize::from(prev[at]);
+                let (rank, id) = pairs.rank(ids[before], id);
+                (entries[before], made[before]) = (entry(rank, before), id);
+            }
+        }
+        self.ids.clear();
+        let mut at = 0;
+        while at < len {
+            self.ids.push(ids[at]);
+            at = usize::from(next[at]);
+        }
     }
 
     fn merge_by_search(&mut self, pairs: &PairRanks) {
@@ -125,11 +195,11 @@ impl Scratch {
         self.ranks[here] = NO_RANK;
         if let Some(&follower) = self.ids.get(after as usize) {
             self.prev[after as usize] = at;
-            self.ranks[here] = pairs.rank(id, follower);
+            self.ranks[here] = pairs.rank(id, follower).0;
         }
         let before = self.prev[here];
         if before != NONE {
-            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id);
+            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id).0;
         }
         before
     }
@@ -141,6 +211,19 @@ impl Scratch {
             *self = Self::default();
         }
     }
+}
+
+/// The least of a multiple of eight numbers.
+#[inline]
+fn least(numbers: &[u32]) -> u32 {
+    let (eights, _) = numbers.as_chunks::<8>();
+    let mut least = [u32::MAX; 8];
+    for eight in eights {
+        for (least, number) in least.iter_mut().zip(eight) {
+            *least = (*least).min(*number);
+        }
+    }
+    least.into_iter().fold(u32::MAX, u32::min)
 }
 
 /// Positions by rank: a stack for each rank, and a bit set of those that hold something.

@@ -18,12 +18,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
-use crate::pretokenize::Pattern;
+use crate::pretokenize::key::{KEY_BYTES, Key, PART_BYTES, hash_bytes};
+use crate::pretokenize::{Pattern, Pretokens};
 use crate::vocab::Vocab;
 
 pub mod batch;
 mod cache;
 pub mod decode;
+mod joints;
 mod merge;
 mod pairs;
 mod pool;
@@ -35,23 +37,25 @@ mod tests;
 mod whole;
 
 use cache::{Cache, MOST_IDS};
+use joints::Joints;
 pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
-use whole::{KEY_BYTES, Key, WholeTokens};
+use whole::WholeTokens;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
-pub const CACHE_MIB: usize = 16;
+pub const CACHE_MIB: usize = 32;
 
-/// Short pretokens looked up together, so that their cache lines are fetched at the same time and not one after the
-/// other: the wait for memory is half of the whole time otherwise.
-const AHEAD: usize = 16;
+/// Pretokens looked up together, so that their lines are fetched at the same time and not one after the other: the
+/// wait for memory is half of the whole time otherwise.
+const AHEAD: usize = 64;
 
 /// Encodes text with one vocabulary and pattern, from any number of threads at once.
 pub struct Encoder {
     pattern: Pattern,
     pairs: PairRanks,
     whole: WholeTokens,
+    joints: Joints,
     pool: Pool<State>,
     cache_mib: AtomicUsize,
 }
@@ -60,9 +64,6 @@ pub struct Encoder {
 struct State {
     cache: Cache,
     scratch: Scratch,
-    /// Short pretokens whose ids are still to be appended.
-    waiting: [Key; AHEAD],
-    num_waiting: usize,
 }
 
 impl Encoder {
@@ -72,6 +73,7 @@ impl Encoder {
             pattern: pattern.clone(),
             pairs: PairRanks::new(vocab),
             whole: WholeTokens::new(vocab),
+            joints: Joints::new(vocab),
             pool: Pool::new(),
             cache_mib: AtomicUsize::new(CACHE_MIB),
         }
@@ -106,22 +108,34 @@ impl Encoder {
     /// Also `Error::Interrupted`.
     pub fn encode_until(&self, text: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let mut state = self.state();
-        // Looking once per pretoken would cost 3 %.
-        let mut seen = 0u32;
-        let result = self.pattern.for_each_while(text, |piece| {
-            self.encode_pretoken(&mut state, text, piece, out, stop);
-            seen = seen.wrapping_add(1);
-            !seen.is_multiple_of(1024) || !stop.load(Ordering::Relaxed)
-        });
-        self.encode_waiting(&mut state, out, stop);
-        state.scratch.trim();
-        self.pool.put(state);
-        result?;
+        let result = self.encode_in(&mut state, text, out, stop);
+        self.put_back(state);
+        result
+    }
+
+    /// As [`Encoder::encode_until`] with a state in hand.
+    fn encode_in(
+        &self,
+        state: &mut State,
+        text: &[u8],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        self.pattern.for_some_while(text, |pretokens| {
+            self.encode_some(state, pretokens, out, stop);
+            !stop.load(Ordering::Relaxed)
+        })?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
             Ok(())
         }
+    }
+
+    /// Keeps a state for the next call.
+    fn put_back(&self, mut state: Box<State>) {
+        state.scratch.trim();
+        self.pool.put(state);
     }
 
     fn state(&self) -> Box<State> {
@@ -131,77 +145,173 @@ impl Encoder {
             _ => Box::new(State {
                 cache: Cache::new(mib),
                 scratch: Scratch::default(),
-                waiting: [Key::NONE; AHEAD],
-                num_waiting: 0,
             }),
         }
     }
 
-    #[inline]
-    fn encode_pretoken(
+    /// Appends the ids of some pretokens.
+    fn encode_some(
         &self,
         state: &mut State,
-        text: &[u8],
-        piece: &[u8],
+        pretokens: Pretokens<'_>,
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        if piece.len() <= KEY_BYTES {
-            if state.num_waiting == AHEAD {
-                self.encode_waiting(state, out, stop);
+        let Pretokens { text, start, ends } = pretokens;
+        let mut start = start;
+        let mut ahead = [Wanted::default(); AHEAD];
+        let mut num = 0;
+        for &end in ends {
+            if num == AHEAD {
+                self.encode_wanted(state, text, &ahead, out, stop);
+                num = 0;
             }
-            state.waiting[state.num_waiting] = Key::new(piece, text);
-            state.num_waiting += 1;
-        } else {
-            self.encode_waiting(state, out, stop);
-            self.encode_long(state, piece, out, stop);
+            let len = end - start;
+            if len <= KEY_BYTES {
+                let key = Key::new(text, start, len);
+                ahead[num] = Wanted::new(&state.cache, key, key.hash(), start);
+                num += 1;
+                start = end;
+                continue;
+            }
+            let is_whole = self.joints.cut(&text[start..end]) == len;
+            while start < end {
+                if num == AHEAD {
+                    self.encode_wanted(state, text, &ahead, out, stop);
+                    num = 0;
+                }
+                let len = if is_whole {
+                    len
+                } else {
+                    self.joints.cut(&text[start..end])
+                };
+                ahead[num] = if len <= PART_BYTES && !is_whole {
+                    let key = Key::of_part(text, start, len);
+                    Wanted::new(&state.cache, key, key.hash(), start)
+                } else {
+                    // A part that spells a token need not be it.
+                    let hash = hash_bytes(&text[start..start + len]) ^ u64::from(!is_whole);
+                    Wanted::new(&state.cache, long_key(hash, len, is_whole), hash, start)
+                };
+                num += 1;
+                start += len;
+            }
         }
+        self.encode_wanted(state, text, &ahead[..num], out, stop);
     }
 
-    fn encode_waiting(&self, state: &mut State, out: &mut Vec<u32>, stop: &AtomicBool) {
-        let State {
-            cache,
-            scratch,
-            waiting,
-            num_waiting,
-        } = state;
-        let keys = &waiting[..std::mem::take(num_waiting)];
-        cache.touch(keys);
-        for &key in keys {
-            if cache.get(key, out) {
-                continue;
-            }
-            if let Some(id) = self.whole.get(key) {
-                cache.put(key, &[id]);
-                out.push(id);
-                continue;
-            }
-            let mut buffer = [0; 16];
-            let piece = key.bytes(&mut buffer);
-            if piece.len() > MOST_IDS && cache.get_long(piece, out) {
-                continue;
-            }
-            let ids = scratch.merge(&self.pairs, piece, stop);
-            if ids.len() <= MOST_IDS {
-                cache.put(key, ids);
+    /// Appends the ids of what was prepared.
+    fn encode_wanted(
+        &self,
+        state: &mut State,
+        text: &[u8],
+        wanted: &[Wanted],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        // Ids not yet appended. Four are written whatever the number, which costs no branch.
+        let mut ids = [0; (AHEAD + 1) * MOST_IDS];
+        let mut num = 0;
+        for want in wanted {
+            let found = if want.is_long() {
+                let hash = want.key.0 as u64;
+                state.cache.get_long(want.place, hash, want.bytes(text))
             } else {
-                cache.put_long(piece, ids);
+                state.cache.get(want.place, want.key)
+            };
+            match found {
+                Some((known, n)) if n <= MOST_IDS => {
+                    ids[num..num + MOST_IDS].copy_from_slice(known);
+                    num += n;
+                }
+                Some(found) => {
+                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                    out.extend_from_slice(state.cache.ids_of(found));
+                }
+                None => {
+                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                    self.encode_new(state, want, want.bytes(text), out, stop);
+                }
             }
-            out.extend_from_slice(ids);
         }
+        out.extend_from_slice(&ids[..num]);
     }
 
-    fn encode_long(&self, state: &mut State, piece: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) {
-        if state.cache.get_long(piece, out) {
-            return;
-        }
-        if let Some(id) = self.whole.get_long(piece) {
-            state.cache.put_long(piece, &[id]);
-            out.push(id);
+    /// Appends the ids of a pretoken that the cache does not know, and tells it.
+    #[cold]
+    fn encode_new(
+        &self,
+        State { cache, scratch }: &mut State,
+        want: &Wanted,
+        bytes: &[u8],
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        let whole = if want.is_long() {
+            (want.key.0 & WHOLE != 0)
+                .then(|| self.whole.get_long(bytes))
+                .flatten()
+        } else if want.key.is_part() {
+            None
         } else {
-            let ids = state.scratch.merge(&self.pairs, piece, stop);
-            state.cache.put_long(piece, ids);
-            out.extend_from_slice(ids);
+            self.whole.get(want.key)
+        };
+        let one;
+        let ids = if let Some(id) = whole {
+            one = [id];
+            &one
+        } else {
+            scratch.merge(&self.pairs, bytes, stop)
+        };
+        if want.is_long() {
+            cache.put_long(want.place, want.key.0 as u64, bytes, ids);
+        } else {
+            cache.put(want.place, want.key, ids);
         }
+        out.extend_from_slice(ids);
+    }
+}
+
+/// A pretoken, or a part of one, whose ids are to be appended: half a line of the processor's cache.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// Of a longer one, what [`long_key`] makes.
+    key: Key,
+    /// Its line in the cache.
+    place: usize,
+    start: usize,
+}
+
+/// Set in the key of a longer pretoken that is whole.
+const WHOLE: u128 = 1 << 64;
+
+/// Hash and length of a longer pretoken; the highest bits, in which shorter ones have their length, are 0.
+#[inline]
+fn long_key(hash: u64, len: usize, is_whole: bool) -> Key {
+    let whole = if is_whole { WHOLE } else { 0 };
+    Key(u128::from(hash) | whole | (len as u128) << 65)
+}
+
+impl Wanted {
+    #[inline]
+    fn new(cache: &Cache, key: Key, hash: u64, start: usize) -> Self {
+        let place = cache.place(hash);
+        cache.prefetch(place);
+        Self { key, place, start }
+    }
+
+    #[inline]
+    fn is_long(&self) -> bool {
+        self.key.0 >> 112 == 0
+    }
+
+    #[inline]
+    fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let len = if self.is_long() {
+            (self.key.0 >> 65) as usize
+        } else {
+            self.key.len()
+        };
+        &text[self.start..self.start + len]
     }
 }

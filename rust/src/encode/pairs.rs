@@ -1,6 +1,6 @@
 //! Which two adjacent ids merge, and how early: a flat table that a merge loop asks twice per merge.
 
-use super::whole::fold;
+use crate::pretokenize::key::fold;
 use crate::vocab::{Merge, Vocab};
 
 /// The rank of a pair that does not merge.
@@ -13,8 +13,8 @@ pub struct PairRanks {
     /// A bit for the hash of each pair. Most pairs that are asked for do not merge, and this answers so from 256 KiB
     /// where the slots have megabytes.
     filter: Box<[u64]>,
-    /// Open addressing, at most half full: (left << 32 | right, rank).
-    slots: Box<[(u64, u32)]>,
+    /// Open addressing, at most half full: (left << 32 | right, rank, id).
+    slots: Box<[(u64, u32, u32)]>,
     /// The id that the merge of each rank makes.
     results: Box<[u32]>,
 }
@@ -28,20 +28,20 @@ impl PairRanks {
             byte_ids,
             byte_pairs: vec![NO_RANK; 1 << 16].into(),
             filter: vec![0; (merges.len() / 4).next_power_of_two()].into(),
-            slots: vec![(0, NO_RANK); (2 * merges.len()).next_power_of_two()].into(),
+            slots: vec![(0, NO_RANK, 0); (2 * merges.len()).next_power_of_two()].into(),
             results: merges.iter().map(|m| m.id).collect(),
         };
-        for (rank, &Merge { left, right, .. }) in (0u32..).zip(merges) {
+        for (rank, &Merge { left, right, id }) in (0u32..).zip(merges) {
             let at = table.slot(left, right);
             if table.slots[at].1 == NO_RANK {
                 let (word, bit) = table.filter_bit(hash(left, right));
                 table.filter[word] |= bit;
-                table.slots[at] = (joined(left, right), rank);
+                table.slots[at] = (joined(left, right), rank, id);
             }
         }
         for a in 0..256 {
             for b in 0..256 {
-                table.byte_pairs[a << 8 | b] = table.rank(byte_ids[a], byte_ids[b]);
+                table.byte_pairs[a << 8 | b] = table.rank(byte_ids[a], byte_ids[b]).0;
             }
         }
         table
@@ -68,14 +68,15 @@ impl PairRanks {
         )
     }
 
-    /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.
+    /// Priority of merging the two ids, [`NO_RANK`] if they do not merge, and what they merge into.
     #[inline]
-    pub fn rank(&self, left: u32, right: u32) -> u32 {
+    pub fn rank(&self, left: u32, right: u32) -> (u32, u32) {
         let (word, bit) = self.filter_bit(hash(left, right));
         if self.filter[word] & bit == 0 {
-            return NO_RANK;
+            return (NO_RANK, 0);
         }
-        self.slots[self.slot(left, right)].1
+        let (_, rank, id) = self.slots[self.slot(left, right)];
+        (rank, id)
     }
 
     /// As [`PairRanks::rank`] for two single bytes.

@@ -9,17 +9,20 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
-
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pretokenize::Pattern;
 
+mod buffer;
+mod find;
 pub mod json;
 mod pool;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
+pub use buffer::Buffer;
+use buffer::Spare;
+pub use find::Finder;
 pub use pool::{Poll, Pool, Work};
 
 /// Bytes per batch: large enough that handing it over costs nothing, small enough that a stop is noticed at once.
@@ -28,7 +31,7 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a batch owns or shares with whoever made them (an Arrow buffer).
 pub enum Data {
     /// The batch's own.
-    Owned(Vec<u8>),
+    Owned(Buffer),
     /// Someone else's, kept alive by the batch.
     Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
@@ -98,12 +101,13 @@ pub struct Feed<T> {
     pool: Pool<T>,
     pattern: Arc<Pattern>,
     options: FeedOptions,
-    separators: Option<AhoCorasick>,
-    whole: Option<AhoCorasick>,
+    separators: Option<Finder>,
+    whole: Option<Finder>,
     /// Longest separator or string that must stay whole.
     longest: usize,
     fed: Arc<Fed>,
-    batch: Vec<u8>,
+    spare: Arc<Spare>,
+    batch: Buffer,
     pieces: Vec<Piece>,
     /// Characters of the current document so far, where they are limited.
     document_chars: usize,
@@ -124,14 +128,16 @@ impl<T: Send + 'static> Feed<T> {
             .max()
             .unwrap_or(0);
         Ok(Self {
+            // Those in the queue, in the hands of the workers and of the reader.
+            spare: Spare::new(2 * pool.num_workers() + 4),
             pool,
             pattern,
-            separators: matcher(&options.split_on)?,
-            whole: matcher(&options.keep_whole)?,
+            separators: Finder::new(&options.split_on, "a string that separates documents")?,
+            whole: Finder::new(&options.keep_whole, "a string that stays whole")?,
             options,
             longest,
             fed: Arc::default(),
-            batch: Vec::new(),
+            batch: Buffer::default(),
             pieces: Vec::new(),
             document_chars: 0,
             inside_document: false,
@@ -158,10 +164,10 @@ impl<T: Send + 'static> Feed<T> {
         let mut start = 0;
         if let Some(separators) = self.separators.clone() {
             for found in separators.find_iter(text) {
-                if found.start() > start {
-                    self.one_document(&text[start..found.start()], poll)?;
+                if found.start > start {
+                    self.one_document(&text[start..found.start], poll)?;
                 }
-                start = found.end();
+                start = found.end;
             }
             if start > 0 && start == text.len() {
                 return Ok(());
@@ -172,7 +178,7 @@ impl<T: Send + 'static> Feed<T> {
 
     fn one_document(&mut self, mut text: &[u8], poll: Poll<'_>) -> Result<()> {
         while text.len() > 2 * BATCH_BYTES {
-            let Some(cut) = self.cut(text, BATCH_BYTES) else {
+            let Some(cut) = self.cut(text, 0, BATCH_BYTES) else {
                 break;
             };
             self.copy_piece(&text[..cut], false, poll)?;
@@ -233,22 +239,44 @@ impl<T: Send + 'static> Feed<T> {
         self.pool.finish(poll)
     }
 
-    /// Where a document may be cut at or before `near`: no string that must stay whole goes across.
-    fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
-        let cut = self.pattern.cut(text, near)?;
-        let Some(whole) = &self.whole else {
-            return Some(cut);
+    /// Where a document may be cut at or before `near`: no string that must stay whole goes across. `text` begins
+    /// where the document or an earlier cut does; no cut was found in its first `uncut` bytes.
+    ///
+    /// Behind `near` there must be the whole of such a string that begins before it.
+    fn cut(&self, text: &[u8], uncut: usize, near: usize) -> Option<usize> {
+        let whole = |text| {
+            self.whole
+                .iter()
+                .flat_map(move |whole| whole.find_iter(text))
         };
-        let start = cut.saturating_sub(self.longest);
-        let end = (cut + self.longest).min(text.len());
-        let across = whole
-            .find_iter(&text[start..end])
-            .find(|m| start + m.start() < cut && cut < start + m.end());
-        match across {
-            None => Some(cut),
-            Some(m) if start + m.start() > 0 => Some(start + m.start()),
-            Some(_) => None,
+        if self.pattern.cuts_anywhere() {
+            // What a cut looks at may begin before it: a letter, a string that must stay whole.
+            let from = uncut.saturating_sub(self.longest + 4);
+            let cut = from + self.pattern.cut(&text[from..], near - from)?;
+            let start = cut.saturating_sub(self.longest);
+            let end = (cut + self.longest).min(text.len());
+            let across = whole(&text[start..end])
+                .map(|m| start + m.start..start + m.end)
+                .find(|m| m.start < cut && cut < m.end);
+            return across.map_or(Some(cut), |m| Some(m.start).filter(|start| *start > 0));
         }
+        // A cut costs a run of the pattern over all of the text: not for each block of one that cannot be cut.
+        if text.len() < 2 * uncut {
+            return None;
+        }
+        // The text is split at these strings, and the pattern run between two of them.
+        let (mut start, mut end) = (0, text.len());
+        for found in whole(text) {
+            if found.end > near {
+                end = found.start;
+                break;
+            }
+            start = found.end;
+        }
+        let cut = self
+            .pattern
+            .cut_from_start(&text[start..end], near.min(end) - start);
+        cut.map(|cut| start + cut).or((start > 0).then_some(start))
     }
 
     /// Counts a piece in and shortens it to what the limits leave; None when the feed is full.
@@ -294,6 +322,7 @@ impl<T: Send + 'static> Feed<T> {
             return Ok(());
         };
         if self.batch.capacity() == 0 {
+            self.batch = self.spare.take();
             self.batch.reserve(BATCH_BYTES + BATCH_BYTES / 8);
         }
         let start = self.batch.len();
@@ -320,21 +349,6 @@ impl<T: Send + 'static> Feed<T> {
         }
         self.pool.send(Batch { data, pieces }, poll)
     }
-}
-
-/// A matcher of whole strings, the longest first where several start at one place.
-fn matcher(strings: &[String]) -> Result<Option<AhoCorasick>> {
-    if strings.is_empty() {
-        return Ok(None);
-    }
-    if strings.iter().any(String::is_empty) {
-        return Err(Error::value("an empty string cannot separate documents"));
-    }
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostLongest)
-        .build(strings)
-        .map(Some)
-        .map_err(|e| Error::value(format!("separators: {e}")))
 }
 
 /// Bytes of the first `chars` characters; a byte that begins no character counts with the one before it.

@@ -73,6 +73,11 @@ impl<T: Send + 'static> Pool<T> {
         }
     }
 
+    /// Number of threads.
+    pub fn num_workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Hands a batch to the next free thread; waits while the queue is full.
     ///
     /// # Errors

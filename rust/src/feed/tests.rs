@@ -8,7 +8,11 @@ use proptest::prelude::*;
 
 use super::json::JsonStream;
 use super::text::TextStream;
+use aho_corasick::{AhoCorasick, MatchKind};
+
 use super::*;
+use crate::Error;
+use crate::train::{CountWork, merged};
 
 /// Keeps what it gets.
 struct Keep(Arc<Mutex<Vec<(u64, Vec<(Piece, Vec<u8>)>)>>>);
@@ -143,6 +147,77 @@ fn no_cut_goes_through_what_must_stay_whole() {
         pieces
             .iter()
             .all(|(_, bytes)| bytes.starts_with(b"<|a b|>"))
+    );
+}
+
+/// The pretokens of a text that comes in blocks, split at "<a b>".
+fn counted(pattern: &str, blocks: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
+    let pattern = Arc::new(Pattern::new(pattern).unwrap());
+    let specials = vec!["<a b>".to_string()];
+    let work = CountWork::for_threads(2, &pattern, &specials, &Arc::default()).unwrap();
+    let options = FeedOptions {
+        keep_whole: specials,
+        ..Default::default()
+    };
+    let mut feed = Feed::new(Pool::start(work), pattern, options).unwrap();
+    let (mut stream, poll) = (TextStream::default(), &mut || Ok(()));
+    for block in blocks {
+        feed.text(&mut stream, block, poll).unwrap();
+    }
+    feed.end_text(stream, poll).unwrap();
+    let counts = merged(feed.finish(poll).unwrap());
+    let mut rows = Vec::new();
+    counts.for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn no_cut_goes_through_what_is_not_whole_yet() {
+    let filler = "x".repeat(BATCH_BYTES + 10);
+    let text = format!("{filler}<a b>yy");
+    let want = vec![(filler.into_bytes(), 1), (b"yy".to_vec(), 1)];
+    // The end of the first block stands anywhere in the string that must stay whole.
+    for end in text.len() - 8..text.len() {
+        let (first, second) = text.as_bytes().split_at(end);
+        for pattern in ["nano", r"\w+|\W+"] {
+            assert_eq!(counted(pattern, &[first, second]), want, "{pattern}, {end}");
+        }
+    }
+}
+
+#[test]
+fn a_custom_regex_counts_blocks_as_the_whole() {
+    let words = [
+        &b"one "[..],
+        b"two, ",
+        b"<a b>",
+        b"3333",
+        b" \xff",
+        b"\n\n ",
+        "\u{4e2d}".as_bytes(),
+    ];
+    let mut text = Vec::new();
+    for n in 0u32..900_000 {
+        text.extend_from_slice(words[(n.wrapping_mul(2_654_435_761) >> 16) as usize % words.len()]);
+    }
+    let pattern = r"\p{L}+| ?\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+    let blocks: Vec<&[u8]> = text.chunks(700_001).collect();
+    let whole = Pattern::new(pattern).unwrap();
+    let mut want: std::collections::BTreeMap<Vec<u8>, u64> = std::collections::BTreeMap::new();
+    let splitter = Finder::new(&["<a b>".to_string()], "it").unwrap().unwrap();
+    let mut start = 0;
+    let ends = splitter
+        .find_iter(&text)
+        .map(|found| (found.start, found.end));
+    for (end, next) in ends.chain([(text.len(), text.len())]) {
+        let count = |pretoken: &[u8]| *want.entry(pretoken.to_vec()).or_default() += 1;
+        whole.for_each(&text[start..end], count).unwrap();
+        start = next;
+    }
+    assert_eq!(
+        counted(pattern, &blocks),
+        want.into_iter().collect::<Vec<_>>()
     );
 }
 

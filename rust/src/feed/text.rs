@@ -5,7 +5,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{BATCH_BYTES, Data, Feed, Poll};
+use super::{BATCH_BYTES, Buffer, Data, Feed, Poll};
 use crate::error::{Error, Result};
 
 /// A range of the pending bytes, and whether its document ends there.
@@ -14,7 +14,7 @@ type Part = (Range<usize>, bool);
 /// Text that has been read and not yet sent.
 #[derive(Default)]
 pub struct TextStream {
-    pub(super) pending: Vec<u8>,
+    pub(super) pending: Buffer,
     /// Separators have been looked for up to here.
     searched: usize,
     /// Whether the text before `pending` ended inside a document.
@@ -30,7 +30,10 @@ impl<T: Send + 'static> Feed<T> {
     /// `Error::Io` if it cannot be read, and what a worker or `poll` raised.
     pub fn text_file(&mut self, path: &Path, poll: Poll<'_>) -> Result<()> {
         let mut file = File::open(path).map_err(Error::io(path))?;
-        let mut stream = TextStream::default();
+        let mut stream = TextStream {
+            pending: self.spare.take(),
+            ..TextStream::default()
+        };
         loop {
             // A text that cannot be cut is read to its end before anything is sent.
             poll()?;
@@ -83,13 +86,12 @@ impl<T: Send + 'static> Feed<T> {
         let mut start = self.documents(stream, hold, &mut parts);
         let rest = stream.pending.len() - start;
         if rest > BATCH_BYTES {
-            // What a cut looks at may begin before it: a letter, a string that must stay whole.
-            let from = start.max(stream.uncut.saturating_sub(self.longest + 4));
-            let open = &stream.pending[from..stream.pending.len() - hold];
-            if let Some(cut) = self.cut(open, open.len()) {
-                parts.push((start..from + cut, false));
+            let open = &stream.pending[start..];
+            let uncut = stream.uncut.saturating_sub(start);
+            if let Some(cut) = self.cut(open, uncut, open.len() - hold) {
+                parts.push((start..start + cut, false));
                 stream.inside = true;
-                start = from + cut;
+                start += cut;
             } else {
                 stream.uncut = stream.pending.len() - hold;
             }
@@ -99,7 +101,8 @@ impl<T: Send + 'static> Feed<T> {
         }
         stream.searched = stream.searched.saturating_sub(start);
         stream.uncut = stream.uncut.saturating_sub(start);
-        let tail = stream.pending[start..].to_vec();
+        let mut tail = self.spare.take();
+        tail.extend_from_slice(&stream.pending[start..]);
         let done = std::mem::replace(&mut stream.pending, tail);
         self.send_pieces(done, &parts, poll)
     }
@@ -115,7 +118,7 @@ impl<T: Send + 'static> Feed<T> {
         let from = stream.searched;
         stream.searched = end.saturating_sub(hold);
         for found in separators.find_iter(&stream.pending[from..]) {
-            let (found_start, found_end) = (from + found.start(), from + found.end());
+            let (found_start, found_end) = (from + found.start, from + found.end);
             if hold > 0 && found_start + self.longest > end {
                 stream.searched = stream.searched.min(found_start);
                 break;
@@ -131,7 +134,7 @@ impl<T: Send + 'static> Feed<T> {
     }
 
     /// Sends the pieces, each a range of the data and whether its document ends there.
-    fn send_pieces(&mut self, data: Vec<u8>, pieces: &[Part], poll: Poll<'_>) -> Result<()> {
+    fn send_pieces(&mut self, data: Buffer, pieces: &[Part], poll: Poll<'_>) -> Result<()> {
         self.flush(poll)?;
         let pieces = pieces
             .iter()

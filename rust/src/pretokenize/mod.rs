@@ -12,23 +12,29 @@
 //! # Ok::<(), nanobpe::Error>(())
 //! ```
 
+use std::ops::Range;
+
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::Result;
 
 mod automaton;
+mod blocks;
 mod cl100k;
 mod general;
 mod gpt2;
+pub(crate) mod key;
 mod o200k;
 mod runs;
 #[cfg(test)]
 mod tests;
 mod unicode;
+mod windows;
 
 use general::General;
 pub use unicode::UNICODE_VERSION;
 use unicode::{Classes, LETTER};
+use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -69,13 +75,31 @@ pub struct Pattern {
 
 #[derive(Clone, Debug)]
 enum Engine {
-    Gpt2,
-    Cl100k,
-    Llama3,
-    Nano,
-    Qwen2,
-    O200k,
+    Scanner(Kind),
     General(Box<General>),
+}
+
+/// Some pretokens, one behind the other in a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Pretokens<'a> {
+    /// What they were cut from.
+    pub text: &'a [u8],
+    /// Where the first begins.
+    pub start: usize,
+    /// Where each ends.
+    pub ends: &'a [usize],
+}
+
+impl<'a> Pretokens<'a> {
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut start = self.start;
+        self.ends.iter().map(move |&end| {
+            let pretoken = &self.text[start..end];
+            start = end;
+            pretoken
+        })
+    }
 }
 
 impl Pattern {
@@ -94,18 +118,18 @@ impl Pattern {
                 engine: Engine::General(Box::new(General::new(name_or_regex)?)),
             });
         };
-        let engine = match name {
-            "cl100k" => Engine::Cl100k,
-            "llama3" => Engine::Llama3,
-            "nano" => Engine::Nano,
-            "qwen2" => Engine::Qwen2,
-            "o200k" => Engine::O200k,
-            _ => Engine::Gpt2,
+        let kind = match name {
+            "cl100k" => Kind::Cl100k,
+            "llama3" => Kind::Llama3,
+            "nano" => Kind::Nano,
+            "qwen2" => Kind::Qwen2,
+            "o200k" => Kind::O200k,
+            _ => Kind::Gpt2,
         };
         Ok(Self {
             name: Some(name),
             regex: regex.into(),
-            engine,
+            engine: Engine::Scanner(kind),
         })
     }
 
@@ -121,7 +145,7 @@ impl Pattern {
 
     /// Whether the text is brought to normalisation form C first (qwen2), so that pretokens are not slices of it.
     pub fn normalizes(&self) -> bool {
-        matches!(self.engine, Engine::Qwen2)
+        matches!(self.engine, Engine::Scanner(Kind::Qwen2))
     }
 
     /// Calls `f` with each pretoken in order; together they are the (normalised) text.
@@ -145,18 +169,36 @@ impl Pattern {
     /// As [`Pattern::for_each`].
     #[inline]
     pub fn for_each_while(&self, text: &[u8], mut f: impl FnMut(&[u8]) -> bool) -> Result<()> {
-        if let Ok(valid) = std::str::from_utf8(text) {
+        self.for_some_while(text, |some| some.iter().all(&mut f))
+    }
+
+    /// As [`Pattern::for_each_while`], some hundred pretokens at a time.
+    ///
+    /// # Errors
+    /// As [`Pattern::for_each`].
+    #[inline]
+    pub fn for_some_while(
+        &self,
+        text: &[u8],
+        mut f: impl FnMut(Pretokens<'_>) -> bool,
+    ) -> Result<()> {
+        if let Ok(valid) = simdutf8::basic::from_utf8(text) {
             return self.in_str(valid, &mut f).map(drop);
         }
+        self.in_broken(text, &mut f)
+    }
+
+    #[cold]
+    fn in_broken(&self, text: &[u8], f: &mut dyn FnMut(Pretokens<'_>) -> bool) -> Result<()> {
         let mut invalid = 0..0;
         let mut at = 0;
         for chunk in text.utf8_chunks() {
             let valid = chunk.valid();
             if !valid.is_empty() {
-                if !invalid.is_empty() && !f(&text[std::mem::take(&mut invalid)]) {
+                if !invalid.is_empty() && !f(one(text, &std::mem::take(&mut invalid))) {
                     return Ok(());
                 }
-                if !self.in_str(valid, &mut f)? {
+                if !self.in_str(valid, &mut |some| f(some))? {
                     return Ok(());
                 }
                 at += valid.len();
@@ -168,33 +210,26 @@ impl Pattern {
             invalid.end = at;
         }
         if !invalid.is_empty() {
-            f(&text[invalid]);
+            f(one(text, &invalid));
         }
         Ok(())
     }
 
     /// Whether `f` said true to the end.
-    fn in_str(&self, text: &str, f: &mut impl FnMut(&[u8]) -> bool) -> Result<bool> {
+    fn in_str(&self, text: &str, f: &mut impl FnMut(Pretokens<'_>) -> bool) -> Result<bool> {
         let bytes = text.as_bytes();
         Ok(match &self.engine {
-            Engine::Gpt2 => scan(bytes, gpt2::next, f),
-            Engine::Cl100k => scan(bytes, cl100k::next::<3, true>, f),
-            Engine::Llama3 => scan(bytes, cl100k::next::<3, false>, f),
-            Engine::Nano => scan(bytes, cl100k::next::<2, false>, f),
-            Engine::O200k => scan(bytes, o200k::next, f),
-            Engine::Qwen2 if is_nfc_quick(text.chars()) == IsNormalized::Yes => {
-                scan(bytes, cl100k::next::<1, false>, f)
-            }
-            Engine::Qwen2 => {
+            Engine::Scanner(Kind::Qwen2) if !is_normalized(text) => {
                 let normalized: String = text.nfc().collect();
-                scan(normalized.as_bytes(), cl100k::next::<1, false>, f)
+                scan(Kind::Qwen2, Level::best(), normalized.as_bytes(), f)
             }
-            Engine::General(general) => general.for_each_while(text, f)?,
+            Engine::Scanner(kind) => scan(*kind, Level::best(), bytes, f),
+            Engine::General(general) => scan_general(general, text, f)?,
         })
     }
 
     /// The last position in `1..=near` at which the text may be cut: both sides pretokenise by themselves as the
-    /// whole does. None if there is none, or if the pattern is a custom regex, of which nothing is known.
+    /// whole does. None if there is none, or if the pattern is a custom regex; see [`Pattern::cut_from_start`].
     ///
     /// In every built-in pattern a letter followed by ASCII white space, ASCII punctuation other than an apostrophe
     /// (contractions), or CJK punctuation ends a pretoken, and nothing before the letter looks beyond it. Where the
@@ -208,6 +243,28 @@ impl Pattern {
         (1..=near.min(text.len().saturating_sub(1)))
             .rev()
             .find(|&i| begins_apart(&text[i..]) && last_letter(&text[..i]).is_some_and(stays))
+    }
+
+    /// Whether [`Pattern::cut`] finds cuts, from what stands around them.
+    pub fn cuts_anywhere(&self) -> bool {
+        !matches!(self.engine, Engine::General(_))
+    }
+
+    /// As [`Pattern::cut`] for a custom regex, which has to be run: the text must begin where a pretoken does.
+    pub fn cut_from_start(&self, text: &[u8], near: usize) -> Option<usize> {
+        match &self.engine {
+            Engine::General(general) => general.cut(text, near),
+            Engine::Scanner(_) => self.cut(text, near),
+        }
+    }
+}
+
+/// The stretch as one pretoken.
+fn one<'a>(text: &'a [u8], range: &'a Range<usize>) -> Pretokens<'a> {
+    Pretokens {
+        text,
+        start: range.start,
+        ends: std::slice::from_ref(&range.end),
     }
 }
 
@@ -230,20 +287,75 @@ fn last_letter(text: &[u8]) -> Option<char> {
     (Classes::get().at(&last[start..], 0).0 & LETTER != 0).then_some(c)
 }
 
+/// Whether the text is certain to be in normalisation form C.
+fn is_normalized(text: &str) -> bool {
+    // Characters below U+0300 are (its first byte is 0xcc), and this test is compiled to vector instructions.
+    text.bytes().all(|b| b < 0xcc) || is_nfc_quick(text.chars()) == IsNormalized::Yes
+}
+
+/// Whether `f` said true to the end; `text` is UTF-8.
 #[inline]
-fn scan(
+fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(Pretokens<'_>) -> bool) -> bool {
+    if text.len() < FEW_PLACES {
+        scan_with(kind, level, text, &mut [0; FEW_PLACES], f)
+    } else {
+        scan_with(kind, level, text, &mut [0; PLACES], f)
+    }
+}
+
+/// As [`scan`], by a custom regex.
+fn scan_general(
+    general: &General,
+    text: &str,
+    f: &mut impl FnMut(Pretokens<'_>) -> bool,
+) -> Result<bool> {
+    let mut places = [0; PLACES];
+    let (mut num_places, mut start, mut end) = (0, 0, 0);
+    let bytes = text.as_bytes();
+    let wanted = general.for_each_while(text, &mut |pretoken| {
+        end += pretoken.len();
+        places[num_places] = end;
+        num_places += 1;
+        if num_places < PLACES {
+            return true;
+        }
+        num_places = 0;
+        let ends = &places;
+        let start = std::mem::replace(&mut start, end);
+        f(Pretokens {
+            text: bytes,
+            start,
+            ends,
+        })
+    })?;
+    let ends = &places[..num_places];
+    Ok(wanted
+        && (ends.is_empty()
+            || f(Pretokens {
+                text: bytes,
+                start,
+                ends,
+            })))
+}
+
+#[inline]
+fn scan_with(
+    kind: Kind,
+    level: Level,
     text: &[u8],
-    next: impl Fn(&Classes, &[u8], usize) -> usize,
-    f: &mut impl FnMut(&[u8]) -> bool,
+    places: &mut [usize],
+    f: &mut impl FnMut(Pretokens<'_>) -> bool,
 ) -> bool {
-    let classes = Classes::get();
-    let mut i = 0;
-    while i < text.len() {
-        let end = next(classes, text, i);
-        if !f(&text[i..end]) {
+    let (classes, fill) = (Classes::get(), fill_for(kind, level));
+    let mut ends = Ends::new(places);
+    let mut start = 0;
+    while start < text.len() {
+        fill(classes, text, start, &mut ends);
+        let ends = ends.as_slice();
+        if !f(Pretokens { text, start, ends }) {
             return false;
         }
-        i = end;
+        start = ends.last().copied().unwrap_or(text.len());
     }
     true
 }

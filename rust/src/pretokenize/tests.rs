@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use fancy_regex::Regex;
 use proptest::prelude::*;
 
+use super::blocks::{BLOCK, Bytes, Masks};
 use super::*;
 use crate::error::Error;
 
@@ -72,6 +73,131 @@ fn defined(regex: &Regex, text: &str, normalizes: bool) -> Vec<Vec<u8>> {
     };
     general::for_each_while(regex, &text, keep).unwrap();
     found
+}
+
+const KINDS: [Kind; 6] = [
+    Kind::Gpt2,
+    Kind::Cl100k,
+    Kind::Llama3,
+    Kind::Nano,
+    Kind::Qwen2,
+    Kind::O200k,
+];
+
+/// By the scanner of one pretoken alone, which is compared with the engine on short strings.
+fn one_by_one(kind: Kind, text: &[u8]) -> Vec<usize> {
+    let classes = Classes::get();
+    let mut ends = Vec::new();
+    let mut i = 0;
+    while i < text.len() {
+        i = match kind {
+            Kind::Gpt2 => gpt2::next(classes, text, i),
+            Kind::Cl100k => cl100k::next::<3, true>(classes, text, i),
+            Kind::Llama3 => cl100k::next::<3, false>(classes, text, i),
+            Kind::Nano => cl100k::next::<2, false>(classes, text, i),
+            Kind::Qwen2 => cl100k::next::<1, false>(classes, text, i),
+            Kind::O200k => o200k::next(classes, text, i),
+        };
+        ends.push(i);
+    }
+    ends
+}
+
+fn in_windows(kind: Kind, level: Level, text: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    scan(kind, level, text, &mut |some| {
+        ends.extend_from_slice(some.ends);
+        true
+    });
+    ends
+}
+
+fn check_windows(text: &str) {
+    for kind in KINDS {
+        let want = one_by_one(kind, text.as_bytes());
+        for level in Level::all() {
+            assert_eq!(
+                in_windows(kind, level, text.as_bytes()),
+                want,
+                "{kind:?}, {level:?} on {text:?}"
+            );
+        }
+    }
+}
+
+/// Every string of this length, with text before and behind that makes windows of it.
+fn check_all_windows(length: usize) {
+    let behind = "z".repeat(BLOCK);
+    let mut digits = vec![0; length];
+    for number in 0..CLASSES.len().pow(length as u32) {
+        let mut rest = number;
+        for d in &mut digits {
+            (*d, rest) = (rest % CLASSES.len(), rest / CLASSES.len());
+        }
+        let middle: String = digits.iter().map(|&d| CLASSES[d]).collect();
+        check_windows(&format!("{middle}{behind}"));
+        // Across the border of a window, and between runs.
+        check_windows(&format!(
+            "{}{middle}  x {behind}",
+            " y".repeat(BLOCK / 2 - 1)
+        ));
+    }
+}
+
+#[test]
+fn windows_equal_the_scanner_on_all_strings_up_to_two() {
+    (1..=2).for_each(check_all_windows);
+}
+
+#[test]
+#[ignore = "minutes"]
+fn windows_equal_the_scanner_on_all_strings_of_three_and_four() {
+    (3..=4).for_each(check_all_windows);
+}
+
+/// The masks by one look-up per character.
+fn masks_by_character(text: &str, num_bytes: usize) -> Masks {
+    let mut masks = Masks::default();
+    for (at, c) in text.char_indices() {
+        if at + c.len_utf8() > num_bytes.min(BLOCK) {
+            break;
+        }
+        let class = Classes::get().at(text.as_bytes(), at).0;
+        for bit in at..at + c.len_utf8() {
+            let set = |mask: &mut u64, yes: bool| *mask |= u64::from(yes) << bit;
+            let (upper, lower) = (class & unicode::UPPER != 0, class & unicode::LOWER != 0);
+            set(&mut masks.letter, class & LETTER != 0);
+            set(&mut masks.number, class & unicode::NUMBER != 0);
+            set(&mut masks.space, class & unicode::SPACE != 0);
+            set(&mut masks.newline, matches!(c, '\r' | '\n'));
+            set(&mut masks.blank, c == ' ');
+            set(&mut masks.apostrophe, c == '\'');
+            set(&mut masks.slash, c == '/');
+            set(&mut masks.upper, upper && !lower);
+            set(&mut masks.lower, lower && !upper);
+            set(&mut masks.mark, upper && lower && class & LETTER == 0);
+            set(&mut masks.high, !c.is_ascii());
+            set(&mut masks.tail, bit > at);
+            set(&mut masks.valid, true);
+        }
+    }
+    masks
+}
+
+#[test]
+fn first_bytes_of_letters_only() {
+    for (range, case) in blocks::LETTERS_ONLY.iter().zip([false, false, true]) {
+        for c in (0x80..=0x10_ffff).filter_map(char::from_u32) {
+            let mut buffer = [0; 4];
+            let bytes = c.encode_utf8(&mut buffer).as_bytes();
+            if range.contains(&bytes[0]) {
+                let class = Classes::get().at(bytes, 0).0;
+                assert_ne!(class & LETTER, 0, "{c:?}");
+                let both = unicode::UPPER | unicode::LOWER;
+                assert!(case || class & both == both, "{c:?} has a case");
+            }
+        }
+    }
 }
 
 /// Compares on all strings of a length, each pattern on a thread of its own.
@@ -151,6 +277,30 @@ proptest! {
         for (scanner, regex) in BOTH.iter() {
             let want = defined(regex, &text, scanner.normalizes());
             prop_assert_eq!(pieces(scanner, &text), want, "{:?}", scanner.name());
+        }
+    }
+
+    #[test]
+    fn windows_equal_the_scanner(texts in prop::collection::vec(text(), 1..8)) {
+        check_windows(&texts.concat());
+    }
+
+    #[test]
+    fn every_level_classifies_alike(text in "([a-zA-Z0-9 \n\r\t'/]|.){0,90}") {
+        let mut bytes: Bytes = [0; BLOCK + 4];
+        let num_bytes = text.len().min(bytes.len());
+        bytes[..num_bytes].copy_from_slice(&text.as_bytes()[..num_bytes]);
+        let mut want = masks_by_character(&text, num_bytes);
+        for level in Level::all() {
+            let mut masks = windows::classify(level, &bytes);
+            masks.valid = u64::MAX >> (BLOCK - num_bytes.clamp(1, BLOCK));
+            masks.add_high::<true>(Classes::get(), &bytes);
+            // Of a character that the block does not hold whole only these say something.
+            (want.high, want.tail) = (masks.high, masks.tail);
+            (want.ideograph, want.cyrillic) = (masks.ideograph, masks.cyrillic);
+            if num_bytes > 0 {
+                prop_assert_eq!(masks, want, "{:?}", level);
+            }
         }
     }
 

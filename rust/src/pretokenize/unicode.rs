@@ -31,7 +31,7 @@ pub(crate) const fn is_other(class: u8) -> bool {
 const NUM_CODE_POINTS: usize = 0x11_0000;
 
 /// The class flags of every code point.
-pub(crate) struct Classes(Box<[u8]>);
+pub(crate) struct Classes(Box<[u8; NUM_CODE_POINTS]>);
 
 impl Classes {
     /// The table, built by whoever asks first (about 1 ms).
@@ -53,7 +53,7 @@ impl Classes {
                     }
                 }
             }
-            Self(table)
+            Self(table.try_into().expect("one class per code point"))
         })
     }
 

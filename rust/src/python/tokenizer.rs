@@ -3,11 +3,12 @@
 // PyO3 hands arguments over by value; positions in memory fit numpy's signed integers.
 #![allow(clippy::needless_pass_by_value, clippy::cast_possible_wrap)]
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -341,7 +342,9 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyList>> {
-        list_of(py, &self.encode_text(py, &Text::new(text)?, rule)?)
+        self.encode_text(py, &Text::new(text)?, rule, |parts| {
+            list_of(py, &parts.concat())
+        })?
     }
 
     #[pyo3(signature = (text, rule=None))]
@@ -351,8 +354,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let ids = self.encode_text(py, &Text::new(text)?, rule)?;
-        Ok(self.array(py, ids.len(), ids.into_iter()))
+        self.encode_text(py, &Text::new(text)?, rule, |parts| self.array(py, parts))
     }
 
     #[pyo3(signature = (texts, rule=None, threads=None))]
@@ -364,7 +366,7 @@ impl PyTokenizer {
         threads: Option<usize>,
     ) -> PyResult<Bound<'py, PyList>> {
         let batch = self.encode_texts(py, texts, rule, threads)?;
-        let ids: Vec<u32> = batch.ids().collect();
+        let ids = batch.parts.concat();
         let lists = PyList::empty(py);
         let mut rest = ids.as_slice();
         for len in batch.lens {
@@ -440,7 +442,9 @@ impl PyTokenizer {
     }
 
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
-        Ok(self.encode_text(py, &Text::new(text)?, None)?.len())
+        self.encode_text(py, &Text::new(text)?, None, |parts| {
+            parts.iter().map(|part| part.len()).sum()
+        })
     }
 
     fn truncate<'py>(
@@ -618,25 +622,39 @@ impl PyTokenizer {
         rule.map_or_else(|| self.ordinary.clone(), |rule| rule.0.clone())
     }
 
-    fn encode_text(
+    /// Gives the ids of a text, in parts, to `f`.
+    fn encode_text<R>(
         &self,
         py: Python<'_>,
         text: &Text,
         rule: Option<&PyRule>,
-    ) -> PyResult<Vec<u32>> {
+        f: impl FnOnce(&[&[u32]]) -> R,
+    ) -> PyResult<R> {
+        thread_local! {
+            /// Fresh memory for the ids of each text would cost a tenth of a call on a page of text.
+            static IDS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+        }
+        /// Ids whose memory is kept.
+        const KEPT: usize = 1 << 18;
         let bytes = text.bytes();
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
+        if bytes.len() >= PARALLEL_BYTES {
+            let batch = run(py, bytes.len(), |stop| {
+                self.encoder
+                    .encode_batch(&[bytes], rule, threads_or_all(None), stop)
+            })?;
+            return Ok(f(&batch.slices()));
+        }
+        let mut ids = IDS.take();
+        ids.clear();
         run(py, bytes.len(), |stop| {
-            if bytes.len() >= PARALLEL_BYTES {
-                let batch =
-                    self.encoder
-                        .encode_batch(&[bytes], rule, threads_or_all(None), stop)?;
-                return Ok(batch.parts.concat());
-            }
-            let mut ids = Vec::new();
-            self.encoder.encode_with(bytes, rule, &mut ids, stop)?;
-            Ok(ids)
-        })
+            self.encoder.encode_with(bytes, rule, &mut ids, stop)
+        })?;
+        let result = f(&[&ids]);
+        if ids.capacity() <= KEPT {
+            IDS.set(ids);
+        }
+        Ok(result)
     }
 
     fn encode_texts(
@@ -670,20 +688,11 @@ impl PyTokenizer {
     }
 
     /// The ids in an array of the vocabulary's type.
-    fn array<'py>(
-        &self,
-        py: Python<'py>,
-        len: usize,
-        ids: impl Iterator<Item = u32>,
-    ) -> Bound<'py, PyAny> {
+    fn array<'py>(&self, py: Python<'py>, parts: &[&[u32]]) -> Bound<'py, PyAny> {
         if self.len() <= 1 << 16 {
-            let mut narrow: Vec<u16> = Vec::with_capacity(len);
-            narrow.extend(ids.map(|id| id as u16));
-            PyArray1::from_vec(py, narrow).into_any()
+            filled(py, parts, |id| id as u16)
         } else {
-            let mut wide: Vec<u32> = Vec::with_capacity(len);
-            wide.extend(ids);
-            PyArray1::from_vec(py, wide).into_any()
+            filled(py, parts, |id| id)
         }
     }
 
@@ -700,7 +709,7 @@ impl PyTokenizer {
             end
         }));
         (
-            self.array(py, batch.num_ids(), batch.ids()),
+            self.array(py, &batch.slices()),
             PyArray1::from_vec(py, offsets),
         )
     }
@@ -715,6 +724,27 @@ impl PyTokenizer {
             }
         })
     }
+}
+
+/// An array of all parts end to end.
+fn filled<'py, T: Element + Copy>(
+    py: Python<'py>,
+    parts: &[&[u32]],
+    narrow: impl Fn(u32) -> T,
+) -> Bound<'py, PyAny> {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    // SAFETY: every element is written below before anything reads it, and the array is seen by nobody else yet.
+    let array = unsafe { PyArray1::<T>::new(py, len, false) };
+    // SAFETY: the array is new, contiguous and of this type.
+    let mut rest = unsafe { array.as_slice_mut() }.expect("a new array is contiguous");
+    for part in parts {
+        let (here, after) = rest.split_at_mut(part.len());
+        for (to, id) in here.iter_mut().zip(*part) {
+            *to = narrow(*id);
+        }
+        rest = after;
+    }
+    array.into_any()
 }
 
 #[pymethods]

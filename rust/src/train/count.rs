@@ -3,21 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use aho_corasick::{AhoCorasick, MatchKind};
-
 use super::counts::Counts;
 use crate::error::{Error, Result};
-use crate::feed::{Batch, Work};
+use crate::feed::{Batch, Finder, Work};
 use crate::pretokenize::Pattern;
-
-/// Pretokens between two looks at whether the work is still wanted.
-const LOOK_EVERY: u32 = 1 << 12;
 
 /// One thread's part of the counting.
 pub struct CountWork {
     pattern: Arc<Pattern>,
     /// Special tokens: text is split at them and nothing is counted from them.
-    specials: Option<AhoCorasick>,
+    specials: Option<Finder>,
     counts: Counts,
     /// Distinct pretokens of all threads (some counted more than once), for the display.
     distinct: Arc<AtomicU64>,
@@ -34,20 +29,10 @@ impl CountWork {
         specials: &[String],
         distinct: &Arc<AtomicU64>,
     ) -> Result<Vec<Self>> {
-        if specials.iter().any(String::is_empty) {
-            return Err(Error::value("a special token is empty"));
-        }
-        let matcher = (!specials.is_empty())
-            .then(|| {
-                AhoCorasick::builder()
-                    .match_kind(MatchKind::LeftmostLongest)
-                    .build(specials)
-            })
-            .transpose()
-            .map_err(|e| Error::value(format!("special tokens: {e}")))?;
+        let finder = Finder::new(specials, "a special token")?;
         let work = || Self {
             pattern: pattern.clone(),
-            specials: matcher.clone(),
+            specials: finder.clone(),
             counts: Counts::default(),
             distinct: distinct.clone(),
         };
@@ -56,12 +41,10 @@ impl CountWork {
 
     fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
-        let mut seen = 0u32;
-        self.pattern.for_each_while(text, |pretoken| {
-            counts.add(pretoken, 1);
-            seen = seen.wrapping_add(1);
+        self.pattern.for_some_while(text, |pretokens| {
+            counts.add_all(pretokens);
             // A custom regex may take seconds over one document.
-            !seen.is_multiple_of(LOOK_EVERY) || !stop.load(Ordering::Relaxed)
+            !stop.load(Ordering::Relaxed)
         })?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
@@ -80,8 +63,8 @@ impl Work for CountWork {
             let mut start = 0;
             if let Some(specials) = self.specials.clone() {
                 for found in specials.find_iter(text) {
-                    self.count(&text[start..found.start()], stop)?;
-                    start = found.end();
+                    self.count(&text[start..found.start], stop)?;
+                    start = found.end;
                 }
             }
             self.count(&text[start..], stop)?;

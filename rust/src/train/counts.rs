@@ -3,10 +3,13 @@
 //! Nine of ten pretokens of a text have at most 15 bytes. Their bytes and length fill the two words of a slot, so that
 //! a look-up is one hash, one cache line and two compares. Longer ones lie in an arena behind their hash.
 
+use crate::pretokenize::Pretokens;
+use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes, prefetch};
+
 /// A short key's second word holds its length in the highest byte; this marks a long key, whose offset follows.
 const LONG: u64 = 0xff << 56;
-/// Longest key that fits into a slot.
-const INLINE: usize = 15;
+/// Pretokens whose slots are fetched together.
+const AHEAD: usize = 32;
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
@@ -14,6 +17,14 @@ struct Slot {
     high: u64,
     /// 0 marks a free slot.
     count: u64,
+}
+
+impl Slot {
+    /// The key of a short pretoken.
+    #[inline]
+    fn key(self) -> Key {
+        Key(u128::from(self.low) | u128::from(self.high) << 64)
+    }
 }
 
 /// Pretokens and their counts.
@@ -65,19 +76,55 @@ impl Counts {
             return;
         }
         self.total = self.total.saturating_add(count);
-        if pretoken.len() <= INLINE {
-            let (low, high) = inline_key(pretoken);
-            self.bump(low, high, hash(low, high), count);
+        if pretoken.len() <= KEY_BYTES {
+            let key = Key::of(pretoken);
+            self.bump(words(key), key.hash(), count);
         } else {
-            self.add_long(pretoken, count);
+            self.add_long(pretoken, hash_bytes(pretoken), count);
+        }
+    }
+
+    /// Counts each pretoken once more.
+    pub fn add_all(&mut self, pretokens: Pretokens<'_>) {
+        let Pretokens { text, start, ends } = pretokens;
+        let mut start = start;
+        self.total = self.total.saturating_add(ends.len() as u64);
+        let mut ahead = [(Key::default(), 0u64); AHEAD];
+        for ends in ends.chunks(AHEAD) {
+            let first = start;
+            for (entry, &end) in ahead.iter_mut().zip(ends) {
+                let len = end - start;
+                *entry = if len <= KEY_BYTES {
+                    let key = Key::new(text, start, len);
+                    (key, key.hash())
+                } else {
+                    (Key::default(), hash_bytes(&text[start..end]))
+                };
+                prefetch(&self.slots[entry.1 as usize & self.mask]);
+                start = end;
+            }
+            let mut start = first;
+            for (&(key, hash), &end) in ahead.iter().zip(ends) {
+                if key == Key::default() {
+                    self.add_long(&text[start..end], hash, 1);
+                } else {
+                    self.bump(words(key), hash, 1);
+                }
+                start = end;
+            }
         }
     }
 
     #[inline]
-    fn bump(&mut self, low: u64, high: u64, hash: u64, count: u64) {
+    fn bump(&mut self, (low, high): (u64, u64), hash: u64, count: u64) {
         let mut i = hash as usize & self.mask;
         loop {
             let slot = &mut self.slots[i];
+            // No key is 0, so a free slot is never taken for it.
+            if slot.low == low && slot.high == high {
+                slot.count = slot.count.saturating_add(count);
+                return;
+            }
             if slot.count == 0 {
                 *slot = Slot { low, high, count };
                 self.used += 1;
@@ -86,16 +133,11 @@ impl Counts {
                 }
                 return;
             }
-            if slot.low == low && slot.high == high {
-                slot.count = slot.count.saturating_add(count);
-                return;
-            }
             i = (i + 1) & self.mask;
         }
     }
 
-    fn add_long(&mut self, pretoken: &[u8], count: u64) {
-        let hash = long_hash(pretoken);
+    fn add_long(&mut self, pretoken: &[u8], hash: u64, count: u64) {
         let mut i = hash as usize & self.mask;
         loop {
             let slot = self.slots[i];
@@ -104,7 +146,7 @@ impl Counts {
                 self.arena
                     .extend_from_slice(&(pretoken.len() as u32).to_le_bytes());
                 self.arena.extend_from_slice(pretoken);
-                return self.bump(hash, LONG | offset, hash, count);
+                return self.bump((hash, LONG | offset), hash, count);
             }
             if slot.high >= LONG && slot.low == hash && self.long(slot) == pretoken {
                 let total = &mut self.slots[i].count;
@@ -130,7 +172,7 @@ impl Counts {
             let hash = if slot.high >= LONG {
                 slot.low
             } else {
-                hash(slot.low, slot.high)
+                slot.key().hash()
             };
             let mut i = hash as usize & self.mask;
             while self.slots[i].count > 0 {
@@ -144,9 +186,10 @@ impl Counts {
     pub fn merge(&mut self, other: &Self) {
         for slot in other.slots.iter().filter(|s| s.count > 0) {
             if slot.high >= LONG {
-                self.add_long(other.long(*slot), slot.count);
+                self.add_long(other.long(*slot), slot.low, slot.count);
             } else {
-                self.bump(slot.low, slot.high, hash(slot.low, slot.high), slot.count);
+                let key = slot.key();
+                self.bump(words(key), key.hash(), slot.count);
             }
         }
         self.total = self.total.saturating_add(other.total);
@@ -171,50 +214,15 @@ impl Counts {
             if slot.high >= LONG {
                 f(self.long(*slot), slot.count);
             } else {
-                let bytes = (u128::from(slot.low) | u128::from(slot.high) << 64).to_le_bytes();
-                f(&bytes[..usize::from(bytes[15])], slot.count);
+                f(slot.key().bytes(&mut [0; 16]), slot.count);
             }
         }
     }
 }
 
-/// Up to 15 bytes as two words, the length in the highest byte.
 #[inline]
-fn inline_key(bytes: &[u8]) -> (u64, u64) {
-    let n = bytes.len();
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    let half = |at: usize| {
-        u64::from(u32::from_le_bytes(
-            bytes[at..at + 4].try_into().expect("four bytes"),
-        ))
-    };
-    // Overlapping loads instead of a loop over bytes.
-    let (low, high) = if n > 8 {
-        (word(0), word(n - 8) >> (8 * (16 - n)))
-    } else if n == 8 {
-        (word(0), 0)
-    } else if n >= 4 {
-        (half(0) | half(n - 4) << (8 * (n - 4)), 0)
-    } else {
-        let (a, b, c) = (bytes[0], bytes[n / 2], bytes[n - 1]);
-        (
-            u64::from(a) | u64::from(b) << (8 * (n / 2)) | u64::from(c) << (8 * (n - 1)),
-            0,
-        )
-    };
-    (low, high | (n as u64) << 56)
-}
-
-/// Two words folded through one wide product.
-#[inline]
-fn hash(low: u64, high: u64) -> u64 {
-    let product =
-        u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd6e8_feb8_6659_fd93);
-    (product >> 64) as u64 ^ product as u64
-}
-
-fn long_hash(bytes: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(bytes)
+fn words(key: Key) -> (u64, u64) {
+    (key.0 as u64, (key.0 >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -255,12 +263,15 @@ mod tests {
         }
 
         #[test]
-        fn inline_keys_hold_the_bytes(bytes in prop::collection::vec(any::<u8>(), 1..=INLINE)) {
-            let (low, high) = inline_key(&bytes);
-            let all = (u128::from(low) | u128::from(high) << 64).to_le_bytes();
-            prop_assert_eq!(&all[..bytes.len()], &bytes[..]);
-            prop_assert!(all[bytes.len()..15].iter().all(|b| *b == 0));
-            prop_assert_eq!(usize::from(all[15]), bytes.len());
+        fn many_at_once_are_each_once(lens in prop::collection::vec(1usize..40, 0..200)) {
+            let ends: Vec<usize> = lens.iter().scan(0, |end, len| { *end += len; Some(*end) }).collect();
+            let text: Vec<u8> = (0..lens.iter().sum::<usize>()).map(|i| (i % 3) as u8).collect();
+            let (mut one, mut all) = (Counts::with_slots(4), Counts::with_slots(4));
+            let pretokens = Pretokens { text: &text, start: 0, ends: &ends };
+            pretokens.iter().for_each(|pretoken| one.add(pretoken, 1));
+            all.add_all(pretokens);
+            prop_assert_eq!(all.total(), one.total());
+            prop_assert_eq!(listed(&all), listed(&one));
         }
     }
 }

@@ -1,0 +1,77 @@
+//! Large zeroed tables in large pages.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+/// Types for which any bytes are a value.
+///
+/// # Safety
+/// All bit patterns must be valid, all zeroes included, and the alignment at most that of a page.
+pub(crate) unsafe trait Plain: Copy {}
+
+/// A table of a fixed length, zeroed, on memory of its own that is touched as it fills.
+///
+/// Huge pages are asked for where the system gives them on request: random look-ups in megabytes otherwise miss the
+/// processor's table of pages as well (encoding gains 15 % when cold). An ordinary allocation of this alignment
+/// would be zeroed, and so touched, at once.
+pub(crate) struct Table<T> {
+    memory: MmapMut,
+    /// Where it begins, in bytes.
+    start: usize,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Plain> Table<T> {
+    /// A table of `len` zeroes.
+    ///
+    /// # Panics
+    /// If there is no memory, as any allocation does.
+    pub fn new(len: usize) -> Self {
+        const HUGE: usize = 1 << 21;
+        let size = (len * size_of::<T>()).max(1);
+        // Only what lies on their borders is put on huge pages.
+        let more = if size < HUGE { 0 } else { HUGE };
+        let memory = MmapMut::map_anon(size + more).expect("memory for a table");
+        let start = if size < HUGE {
+            0
+        } else {
+            (memory.as_ptr() as usize).wrapping_neg() % HUGE
+        };
+        #[cfg(target_os = "linux")]
+        // Where it is refused, nothing changes.
+        let _ = memory.advise(memmap2::Advice::HugePage);
+        Self {
+            memory,
+            start,
+            len,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain> Deref for Table<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping is page-aligned, `start` is a multiple of a page, from there on lie `len` values of a plain
+        // type, and they are borrowed with `self`.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(self.start).cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Table<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and `self` is borrowed for writing.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.memory.as_mut_ptr().add(self.start).cast(),
+                self.len,
+            )
+        }
+    }
+}

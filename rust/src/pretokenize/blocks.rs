@@ -1,0 +1,265 @@
+//! Which of 64 bytes belong to which class, one bit each.
+//!
+//! ASCII is classified 64 bytes at a time: by AVX-512 (one table look-up for all classes), by AVX2 (comparisons), or
+//! eight bytes at a time in ordinary registers. Characters beyond ASCII are looked up one by one in [`Classes`],
+//! and all their bytes get their class.
+
+use super::unicode::{Classes, LETTER, LOWER, NUMBER, SPACE, UPPER};
+
+/// First bytes under which there are letters only: ideographs and Hangul, which have no case, and Cyrillic.
+pub(super) const LETTERS_ONLY: [std::ops::RangeInclusive<u8>; 3] =
+    [0xe5..=0xe9, 0xeb..=0xec, 0xd0..=0xd1];
+
+/// Bytes classified together.
+pub(super) const BLOCK: usize = 64;
+/// A block and the rest of a character that begins at its end.
+pub(super) type Bytes = [u8; BLOCK + 4];
+
+/// The classes of a block's bytes, bit 0 for the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Masks {
+    pub letter: u64,
+    pub number: u64,
+    pub space: u64,
+    /// `\r` and `\n`.
+    pub newline: u64,
+    /// The space U+0020.
+    pub blank: u64,
+    pub apostrophe: u64,
+    pub slash: u64,
+    /// Letters and marks that may begin a word of o200k and not end one.
+    pub upper: u64,
+    /// Letters and marks that may end one and not begin one.
+    pub lower: u64,
+    /// Marks, which o200k takes for letters.
+    pub mark: u64,
+    /// Bytes beyond ASCII.
+    pub high: u64,
+    /// Those of them that continue a character.
+    pub tail: u64,
+    /// Those that begin a letter of neither case, by their value alone.
+    pub ideograph: u64,
+    /// Those that begin a Cyrillic letter.
+    pub cyrillic: u64,
+    /// Bytes of whole characters of the text.
+    pub valid: u64,
+}
+
+impl Masks {
+    /// Adds the characters beyond ASCII, and cuts off one that the block does not hold whole. Upper and lower case
+    /// and marks are told apart only if `CASED`.
+    pub(super) fn add_high<const CASED: bool>(&mut self, classes: &Classes, bytes: &Bytes) {
+        let leads = self.high & !self.tail & self.valid;
+        self.cut_off(leads, bytes);
+        // Letters unless found otherwise: nearly all are.
+        self.letter |= self.high;
+        let known = self.ideograph | if CASED { 0 } else { self.cyrillic };
+        let mut unknown = leads & self.valid & !known;
+        while unknown != 0 {
+            let at = unknown.trailing_zeros() as usize;
+            unknown &= unknown - 1;
+            let (class, len) = classes.at(bytes, at);
+            let char_mask = ((1u64 << len) - 1) << at;
+            if class & LETTER == 0 {
+                self.letter &= !char_mask;
+                if class & NUMBER != 0 {
+                    self.number |= char_mask;
+                } else if class & SPACE != 0 {
+                    self.space |= char_mask;
+                } else if CASED && class & UPPER != 0 {
+                    self.mark |= char_mask;
+                }
+            }
+            if CASED {
+                let having = |yes: bool| if yes { char_mask } else { 0 };
+                self.upper |= having(class & (UPPER | LOWER) == UPPER);
+                self.lower |= having(class & (UPPER | LOWER) == LOWER);
+            }
+        }
+        for mask in [
+            &mut self.letter,
+            &mut self.number,
+            &mut self.space,
+            &mut self.newline,
+            &mut self.blank,
+            &mut self.apostrophe,
+            &mut self.slash,
+            &mut self.upper,
+            &mut self.lower,
+            &mut self.mark,
+        ] {
+            *mask &= self.valid;
+        }
+    }
+
+    /// Takes out the last character if the block does not hold it whole.
+    #[inline]
+    fn cut_off(&mut self, leads: u64, bytes: &Bytes) {
+        if leads != 0 {
+            let last = BLOCK - 1 - leads.leading_zeros() as usize;
+            let len = match bytes[last] {
+                0xf0.. => 4,
+                0xe0.. => 3,
+                _ => 2,
+            };
+            if last + len > self.valid.trailing_ones() as usize {
+                self.valid &= (1 << last) - 1;
+            }
+        }
+    }
+}
+
+/// The ASCII part of the masks, in ordinary registers.
+#[inline]
+pub(super) fn portable(bytes: &Bytes) -> Masks {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let mut masks = Masks::default();
+    for (k, eight) in bytes[..BLOCK].chunks_exact(8).enumerate() {
+        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+        let (low, ascii) = (word & !HIGH, !word & HIGH);
+        // The high bit of each ASCII byte from `first` to `last`.
+        let within = |word: u64, first: u64, last: u64| {
+            (word + (0x80 - first) * ONES) & !(word + (0x7f - last) * ONES) & ascii
+        };
+        let is = |byte: u8| within(low, byte.into(), byte.into());
+        // High bits of eight bytes to eight bits.
+        let put = |mask: &mut u64, bits: u64| {
+            *mask |= ((bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * k);
+        };
+        put(&mut masks.letter, within(low | (0x20 * ONES), 0x61, 0x7a));
+        put(&mut masks.number, within(low, 0x30, 0x39));
+        put(&mut masks.space, within(low, 9, 13) | is(b' '));
+        put(&mut masks.newline, is(b'\n') | is(b'\r'));
+        put(&mut masks.blank, is(b' '));
+        put(&mut masks.apostrophe, is(b'\''));
+        put(&mut masks.slash, is(b'/'));
+        put(&mut masks.upper, within(low, 0x41, 0x5a));
+        put(&mut masks.lower, within(low, 0x61, 0x7a));
+        put(&mut masks.high, word & HIGH);
+        put(&mut masks.tail, word & HIGH & !(word << 1));
+        if word & HIGH != 0 {
+            let found = |range: usize| {
+                let yes = |(i, byte)| u64::from(LETTERS_ONLY[range].contains(byte)) << (8 * k + i);
+                eight.iter().enumerate().map(yes).sum::<u64>()
+            };
+            masks.ideograph |= found(0) | found(1);
+            masks.cyrillic |= found(2);
+        }
+    }
+    masks
+}
+
+/// The ASCII part of the masks by AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn avx2(bytes: &Bytes) -> Masks {
+    use std::arch::x86_64::{
+        __m256i, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
+        _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+    };
+    let mut masks = Masks::default();
+    for k in 0..2 {
+        let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
+        // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
+        let v = unsafe { half.as_ptr().cast::<__m256i>().read_unaligned() };
+        let is = |byte: u8| _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8));
+        let within = |v: __m256i, first: u8, last: u8| {
+            let from_first = _mm256_sub_epi8(v, _mm256_set1_epi8(first as i8));
+            let span = _mm256_set1_epi8((last - first) as i8);
+            _mm256_cmpeq_epi8(_mm256_min_epu8(from_first, span), from_first)
+        };
+        let put = |mask: &mut u64, found: __m256i| {
+            *mask |= u64::from(_mm256_movemask_epi8(found).cast_unsigned()) << (32 * k);
+        };
+        let blank = is(b' ');
+        let folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));
+        put(&mut masks.letter, within(folded, b'a', b'z'));
+        put(&mut masks.number, within(v, b'0', b'9'));
+        put(&mut masks.space, _mm256_or_si256(within(v, 9, 13), blank));
+        put(&mut masks.newline, _mm256_or_si256(is(b'\n'), is(b'\r')));
+        put(&mut masks.blank, blank);
+        put(&mut masks.apostrophe, is(b'\''));
+        put(&mut masks.slash, is(b'/'));
+        put(&mut masks.upper, within(v, b'A', b'Z'));
+        put(&mut masks.lower, within(v, b'a', b'z'));
+        put(&mut masks.high, v);
+        // As signed numbers, 0x80 to 0xbf are those below -64.
+        put(&mut masks.tail, _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v));
+        let under =
+            |range: usize| within(v, *LETTERS_ONLY[range].start(), *LETTERS_ONLY[range].end());
+        put(&mut masks.ideograph, _mm256_or_si256(under(0), under(1)));
+        put(&mut masks.cyrillic, under(2));
+    }
+    masks
+}
+
+/// The ASCII part of the masks by AVX-512: a table of 128 bytes holds eight classes as bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
+#[inline]
+pub(super) fn avx512(bytes: &Bytes) -> Masks {
+    use std::arch::x86_64::{
+        __m512i, _mm512_cmpeq_epi8_mask, _mm512_cmple_epu8_mask, _mm512_cmplt_epi8_mask,
+        _mm512_maskz_permutex2var_epi8, _mm512_movepi8_mask, _mm512_set1_epi8, _mm512_sub_epi8,
+        _mm512_test_epi8_mask,
+    };
+    const TABLE: [u8; 128] = {
+        let mut table = [0; 128];
+        let mut b = 0u8;
+        while b < 128 {
+            let flags = [
+                b.is_ascii_alphabetic(),
+                b.is_ascii_digit(),
+                matches!(b, 9..=13 | b' '),
+                matches!(b, b'\n' | b'\r'),
+                b == b' ',
+                b == b'\'',
+                b.is_ascii_uppercase(),
+                b.is_ascii_lowercase(),
+            ];
+            let mut k = 0;
+            while k < 8 {
+                table[b as usize] |= (flags[k] as u8) << k;
+                k += 1;
+            }
+            b += 1;
+        }
+        table
+    };
+    // SAFETY: `bytes` has more than the 64 bytes that are read; the loads need no alignment.
+    let v = unsafe { bytes.as_ptr().cast::<__m512i>().read_unaligned() };
+    // SAFETY: both halves of the table have 64 bytes.
+    let (low, upper) = unsafe {
+        (
+            TABLE.as_ptr().cast::<__m512i>().read_unaligned(),
+            TABLE.as_ptr().add(64).cast::<__m512i>().read_unaligned(),
+        )
+    };
+    let high = _mm512_movepi8_mask(v);
+    let class = _mm512_maskz_permutex2var_epi8(!high, low, v, upper);
+    let flag = |bit: u8| _mm512_test_epi8_mask(class, _mm512_set1_epi8(bit as i8));
+    let under = |range: usize| {
+        let (first, last) = (*LETTERS_ONLY[range].start(), *LETTERS_ONLY[range].end());
+        let from_first = _mm512_sub_epi8(v, _mm512_set1_epi8(first as i8));
+        _mm512_cmple_epu8_mask(from_first, _mm512_set1_epi8((last - first) as i8))
+    };
+    Masks {
+        letter: flag(1),
+        number: flag(2),
+        space: flag(4),
+        newline: flag(8),
+        blank: flag(16),
+        apostrophe: flag(32),
+        slash: _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(b'/' as i8)),
+        upper: flag(64),
+        lower: flag(128),
+        mark: 0,
+        ideograph: under(0) | under(1),
+        cyrillic: under(2),
+        high,
+        tail: _mm512_cmplt_epi8_mask(v, _mm512_set1_epi8(-64)),
+        valid: 0,
+    }
+}

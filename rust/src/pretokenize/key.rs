@@ -1,0 +1,132 @@
+//! Short pretokens as numbers, and the hashes by which pretokens are looked up.
+
+/// Longest pretoken that a [`Key`] holds.
+pub(crate) const KEY_BYTES: usize = 15;
+
+/// Longest part of a pretoken that a key holds.
+pub(crate) const PART_BYTES: usize = 14;
+
+/// For each number of bytes, ones where they lie.
+const BYTES: [u128; 16] = {
+    let mut masks = [0; 16];
+    let mut len = 1;
+    while len < 16 {
+        masks[len] = u128::MAX >> (128 - 8 * len);
+        len += 1;
+    }
+    masks
+};
+
+/// Up to 15 bytes, and how many in the highest byte; never 0, since pretokens are not empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Key(pub u128);
+
+impl Key {
+    /// The key of 1 to 15 bytes from `start` on. Reading 16 bytes there and masking costs a fifth of a copy whose
+    /// length is different each time.
+    #[inline]
+    pub fn new(text: &[u8], start: usize, len: usize) -> Self {
+        let word = if let Some(window) = text.get(start..start + 16) {
+            u128::from_le_bytes(window.try_into().expect("sixteen bytes")) & BYTES[len & 15]
+        } else {
+            let mut window = [0; 16];
+            window[..len].copy_from_slice(&text[start..start + len]);
+            u128::from_le_bytes(window)
+        };
+        Self(word | (len as u128) << 120)
+    }
+
+    /// The key of a pretoken by itself.
+    pub fn of(pretoken: &[u8]) -> Self {
+        Self::new(pretoken, 0, pretoken.len())
+    }
+
+    /// The key of a part of a pretoken, up to [`PART_BYTES`] bytes, which is never that of a pretoken.
+    #[inline]
+    pub fn of_part(text: &[u8], start: usize, len: usize) -> Self {
+        let Self(word) = Self::new(text, start, len);
+        Self(word << 8 >> 8 | (0x80 | len as u128) << (8 * PART_BYTES))
+    }
+
+    /// Whether it is one of [`Key::of_part`].
+    #[inline]
+    pub fn is_part(self) -> bool {
+        self.0 >> 120 == 0
+    }
+
+    /// Number of bytes.
+    #[inline]
+    pub fn len(self) -> usize {
+        let at = if self.is_part() { 112 } else { 120 };
+        (self.0 >> at) as usize & 15
+    }
+
+    /// The bytes, in the buffer given.
+    pub fn bytes(self, buffer: &mut [u8; 16]) -> &[u8] {
+        *buffer = self.0.to_le_bytes();
+        &buffer[..self.len()]
+    }
+
+    /// Mixes all bits of the key.
+    #[inline]
+    pub fn hash(self) -> u64 {
+        let (low, high) = (self.0 as u64, (self.0 >> 64) as u64);
+        fold(low ^ 0x9e37_79b9_7f4a_7c15, high ^ 0xa076_1d64_78bd_642f)
+    }
+}
+
+/// Both halves of a 128-bit product, together.
+#[inline]
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Mixes any number of bytes.
+#[inline]
+pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
+    let mut hash = bytes.len() as u64;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for word in words {
+        hash = fold(hash ^ u64::from_le_bytes(*word), 0x9e37_79b9_7f4a_7c15);
+    }
+    let mut last = [0; 8];
+    last[..tail.len()].copy_from_slice(tail);
+    fold(hash ^ u64::from_le_bytes(last), 0xa076_1d64_78bd_642f)
+}
+
+/// Asks for the cache line of a value that is needed soon. Waiting for memory is half of the time of counting and
+/// encoding otherwise.
+#[inline]
+pub(crate) fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint about an address, here that of a reference; it reads nothing that the program sees.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_hold_the_bytes(text in prop::collection::vec(any::<u8>(), 1..60), start in 0usize..60, len in 1usize..=KEY_BYTES) {
+            let start = start % text.len();
+            let len = len.min(text.len() - start);
+            let key = Key::new(&text, start, len);
+            let mut buffer = [0; 16];
+            prop_assert_eq!(key.bytes(&mut buffer), &text[start..start + len]);
+            let part = Key::of_part(&text, start, len.min(PART_BYTES));
+            prop_assert!(part.is_part() && !key.is_part());
+            prop_assert_eq!(part.bytes(&mut buffer), &text[start..start + len.min(PART_BYTES)]);
+            prop_assert_eq!(key, Key::of(&text[start..start + len]));
+        }
+    }
+}
