@@ -153,7 +153,7 @@ def _line(facts: dict[str, Any]) -> str:
     parts = [f"{facts.get('phase', ''):<8}"]
     if "share" in facts:
         parts.append(f"{100 * facts['share']:3.0f} %")
-    for key in ("bytes", "documents", "distinct", "tokens", "ids"):
+    for key in ("bytes", "documents", "distinct", "tokens", "ids", "tasks"):
         if key in facts:
             shown = quantity(facts[key], "B") if key == "bytes" else f"{quantity(facts[key])} {key}"
             parts.append(shown)

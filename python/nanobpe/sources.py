@@ -65,6 +65,8 @@ class Source:
     size: int | None
     # pyarrow's file system and the path in it; None for local files and standard input.
     remote: tuple[Any, str] | None = None
+    # Those of a parquet file that are meant; None for all.
+    row_groups: tuple[int, ...] | None = None
 
     @property
     def is_stdin(self) -> bool:
@@ -237,7 +239,8 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
                 "pretoken"
             }
             if counted and hasattr(sink, "add_counts"):
-                for batch in file.iter_batches(columns=["pretoken", "count"]):
+                columns = ["pretoken", "count"]
+                for batch in file.iter_batches(row_groups=source.row_groups, columns=columns):
                     feed_counts(sink, batch, source.name)
                 return
             if field not in columns:
@@ -245,7 +248,7 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
                     f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
                 )
             _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[field]):
+            for batch in file.iter_batches(_PARQUET_ROWS, source.row_groups, [field]):
                 if sink.is_full():
                     return
                 feed_arrow(sink, batch.column(0))

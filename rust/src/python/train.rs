@@ -8,27 +8,33 @@ use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use super::feed::{Caller, Intake};
-use super::run::interruptible_with;
+use super::run::{interruptible, interruptible_with};
 use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Fed, Feed, FeedOptions, Pool};
 use crate::pretokenize::Pattern;
-use crate::train::{CountWork, Counts, TieBreak, TrainOptions, check_size, merged};
+use crate::train::{
+    BoundedCounts, CountWork, Counted, Memory, Rows, TieBreak, TrainOptions, check_size,
+};
 use crate::vocab::Vocab;
+
+/// Counts taken between two looks at the memory they need.
+const LOOK_EVERY: usize = 1 << 12;
 
 /// Counts pretokens of whatever it is given, on threads of its own.
 #[pyclass(name = "Counter", module = "nanobpe._core", frozen)]
 struct PyCounter {
-    intake: Intake<Counts>,
+    intake: Intake<BoundedCounts>,
     /// Counts that came as such.
-    given: Mutex<Counts>,
+    given: Mutex<BoundedCounts>,
+    memory: Option<Memory>,
     fed: Arc<Fed>,
 }
 
 #[pymethods]
 impl PyCounter {
     #[new]
-    #[pyo3(signature = (pattern, special_tokens, split_on, threads, max_bytes, max_document_chars, progress))]
+    #[pyo3(signature = (pattern, special_tokens, split_on, threads, max_bytes, max_document_chars, memory, progress))]
     #[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
     fn new(
         py: Python<'_>,
@@ -38,11 +44,19 @@ impl PyCounter {
         threads: usize,
         max_bytes: Option<u64>,
         max_document_chars: Option<usize>,
+        memory: Option<(usize, PathBuf)>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let memory = memory.map(|(bytes, folder)| Memory { bytes, folder });
         let pattern = py.detach(|| Pattern::new(pattern)).map(Arc::new)?;
         let distinct = Arc::<AtomicU64>::default();
-        let work = CountWork::for_threads(threads, &pattern, &special_tokens, &distinct)?;
+        let work = CountWork::for_threads(
+            threads,
+            &pattern,
+            &special_tokens,
+            memory.as_ref(),
+            &distinct,
+        )?;
         let options = FeedOptions {
             split_on,
             keep_whole: special_tokens,
@@ -63,7 +77,8 @@ impl PyCounter {
         let caller = Caller::new(progress, Box::new(row));
         Ok(Self {
             intake: Intake::new(feed, caller),
-            given: Mutex::default(),
+            given: Mutex::new(BoundedCounts::new(memory.as_ref(), threads.max(1) + 1)),
+            memory,
             fed,
         })
     }
@@ -122,17 +137,26 @@ impl PyCounter {
                     offsets.len().saturating_sub(1)
                 )));
             }
-            for (window, count) in offsets.windows(2).zip(counts) {
+            for (i, (window, count)) in offsets.windows(2).zip(counts).enumerate() {
                 let Some(pretoken) = key(window) else {
                     return Err(Error::value(
                         "the offsets of the pretokens are not in order",
                     ));
                 };
-                given.add(pretoken, *count);
+                given.table().add(pretoken, *count);
+                if i.is_multiple_of(LOOK_EVERY) {
+                    given.keep_bound()?;
+                }
             }
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Documents and bytes that were counted elsewhere.
+    fn add_fed(&self, documents: u64, bytes: u64) {
+        self.fed.documents.fetch_add(documents, Ordering::Relaxed);
+        self.fed.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Waits for the threads and gives the counts.
@@ -143,7 +167,9 @@ impl PyCounter {
         let [documents, bytes] =
             [&self.fed.documents, &self.fed.bytes].map(|n| n.load(Ordering::Relaxed));
         Ok(PyCounts {
-            counts: py.detach(|| merged(tables)),
+            counts: interruptible(py, |stop| {
+                Counted::from_tables(tables, self.memory.as_ref(), stop)
+            })?,
             documents,
             bytes,
         })
@@ -153,7 +179,7 @@ impl PyCounter {
 /// Distinct pretokens and how often each occurs.
 #[pyclass(name = "Counts", module = "nanobpe._core", frozen)]
 struct PyCounts {
-    counts: Counts,
+    counts: Counted,
     #[pyo3(get)]
     documents: u64,
     #[pyo3(get)]
@@ -177,40 +203,51 @@ impl PyCounts {
         format!("{:032x}", py.detach(|| self.counts.fingerprint()))
     }
 
-    /// The pretokens in order of their bytes, end to end; where each ends; how often each occurs.
+    /// A walk through the pretokens in order of their bytes.
+    fn rows(slf: Py<Self>, py: Python<'_>) -> PyRows {
+        let counts = slf.get();
+        let rows = Mutex::new(py.detach(|| counts.counts.rows()));
+        PyRows { counts: slf, rows }
+    }
+}
+
+/// Where a walk through counts is.
+#[pyclass(name = "CountRows", module = "nanobpe._core", frozen)]
+struct PyRows {
+    counts: Py<PyCounts>,
+    rows: Mutex<Rows>,
+}
+
+#[pymethods]
+impl PyRows {
+    /// The next pretokens, at most this many: their bytes end to end; where each begins, and where the last ends; how
+    /// often each occurs. No counts are left after an empty one.
     #[allow(clippy::type_complexity)]
-    fn to_numpy<'py>(
+    fn next<'py>(
         &self,
         py: Python<'py>,
-    ) -> (
+        most: usize,
+    ) -> PyResult<(
         Bound<'py, PyArray1<u8>>,
         Bound<'py, PyArray1<i64>>,
         Bound<'py, PyArray1<u64>>,
-    ) {
-        let (bytes, ends, counts) = py.detach(|| {
-            let mut rows = Vec::with_capacity(self.counts.len());
-            self.counts
-                .for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
-            rows.sort_unstable();
-            let mut bytes = Vec::new();
-            let ends: Vec<i64> = rows
-                .iter()
-                .map(|(pretoken, _)| {
-                    bytes.extend_from_slice(pretoken);
-                    bytes.len() as i64
-                })
-                .collect();
-            (
-                bytes,
-                ends,
-                rows.iter().map(|(_, count)| *count).collect::<Vec<u64>>(),
-            )
-        });
-        (
+    )> {
+        let counts = &self.counts.get().counts;
+        let (bytes, offsets, numbers) = py.detach(|| {
+            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut bytes, mut offsets, mut numbers) = (Vec::new(), vec![0], Vec::new());
+            counts.next_rows(&mut rows, most, |pretoken, count| {
+                bytes.extend_from_slice(pretoken);
+                offsets.push(bytes.len() as i64);
+                numbers.push(count);
+            })?;
+            Ok::<_, Error>((bytes, offsets, numbers))
+        })?;
+        Ok((
             PyArray1::from_vec(py, bytes),
-            PyArray1::from_vec(py, ends),
-            PyArray1::from_vec(py, counts),
-        )
+            PyArray1::from_vec(py, offsets),
+            PyArray1::from_vec(py, numbers),
+        ))
     }
 }
 
@@ -239,7 +276,7 @@ fn train(
         Box::new(move || vec![("ids", shown.load(Ordering::Relaxed))]),
     );
     let trained = interruptible_with(py, &mut caller, |stop| {
-        crate::train::train(
+        crate::train::train_counted(
             &counts.counts,
             vocab_size,
             &special_tokens,
@@ -287,6 +324,7 @@ fn options(
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCounter>()?;
     module.add_class::<PyCounts>()?;
+    module.add_class::<PyRows>()?;
     module.add_function(wrap_pyfunction!(train, module)?)?;
     module.add_function(wrap_pyfunction!(check_training, module)?)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use super::counts::Counts;
+use super::spill::{BoundedCounts, Memory};
 use crate::error::{Error, Result};
 use crate::feed::{Batch, Work};
 use crate::pretokenize::Pattern;
@@ -18,13 +18,13 @@ pub struct CountWork {
     pattern: Arc<Pattern>,
     /// Special tokens: text is split at them and nothing is counted from them.
     specials: Option<AhoCorasick>,
-    counts: Counts,
+    counts: BoundedCounts,
     /// Distinct pretokens of all threads (some counted more than once), for the display.
     distinct: Arc<AtomicU64>,
 }
 
 impl CountWork {
-    /// The work of `threads` threads.
+    /// The work of `threads` threads, whose tables and one more share `memory`.
     ///
     /// # Errors
     /// `Error::Value` if a special token is empty.
@@ -32,6 +32,7 @@ impl CountWork {
         threads: usize,
         pattern: &Arc<Pattern>,
         specials: &[String],
+        memory: Option<&Memory>,
         distinct: &Arc<AtomicU64>,
     ) -> Result<Vec<Self>> {
         if specials.iter().any(String::is_empty) {
@@ -48,7 +49,7 @@ impl CountWork {
         let work = || Self {
             pattern: pattern.clone(),
             specials: matcher.clone(),
-            counts: Counts::default(),
+            counts: BoundedCounts::new(memory, threads.max(1) + 1),
             distinct: distinct.clone(),
         };
         Ok((0..threads.max(1)).map(|_| work()).collect())
@@ -57,12 +58,19 @@ impl CountWork {
     fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
         let mut seen = 0u32;
+        let mut kept = Ok(());
         self.pattern.for_each_while(text, |pretoken| {
-            counts.add(pretoken, 1);
+            counts.table().add(pretoken, 1);
             seen = seen.wrapping_add(1);
+            if !seen.is_multiple_of(LOOK_EVERY) {
+                return true;
+            }
+            kept = counts.keep_bound();
             // A custom regex may take seconds over one document.
-            !seen.is_multiple_of(LOOK_EVERY) || !stop.load(Ordering::Relaxed)
+            kept.is_ok() && !stop.load(Ordering::Relaxed)
         })?;
+        kept?;
+        self.counts.keep_bound()?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
@@ -72,7 +80,7 @@ impl CountWork {
 }
 
 impl Work for CountWork {
-    type Output = Counts;
+    type Output = BoundedCounts;
 
     fn batch(&mut self, _: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
         let before = self.counts.len();
@@ -91,21 +99,7 @@ impl Work for CountWork {
         Ok(())
     }
 
-    fn finish(self) -> Result<Counts> {
+    fn finish(self) -> Result<BoundedCounts> {
         Ok(self.counts)
     }
-}
-
-/// All tables in one.
-pub fn merged(tables: Vec<Counts>) -> Counts {
-    let mut tables = tables.into_iter();
-    let mut all = tables.next().unwrap_or_default();
-    for mut table in tables {
-        // The smaller into the larger.
-        if table.len() > all.len() {
-            std::mem::swap(&mut table, &mut all);
-        }
-        all.merge(&table);
-    }
-    all
 }
