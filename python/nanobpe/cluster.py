@@ -1,4 +1,4 @@
-"""Counting on a Ray cluster: a task for each parcel of the inputs, then a tree of tasks that add up.
+"""Counting on a Ray cluster: a task for each parcel of the inputs, then a tree that adds up.
 
 Counts travel as Arrow tables through Ray's object store. A table is always what a task gives back,
 so a lost node costs only time: Ray runs again what made the tables that were on it. The result is
@@ -9,9 +9,11 @@ on this machine, and stopped at the end.
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from nanobpe import sources
 
@@ -34,14 +36,14 @@ _RETRIES = 5
 _LOOK = 0.1
 
 
-def require() -> None:
-    """Refuses to go on without Ray.
+def load_ray() -> Any:
+    """The module `ray`.
 
     Raises:
-        ValueError: With the command that installs it.
+        ValueError: If it is not installed, with the command that does so.
     """
     try:
-        import ray  # noqa: F401
+        return importlib.import_module("ray")
     except ImportError as error:
         raise ValueError(
             'a cluster needs Ray, which is not installed\nhint: pip install "nanobpe[ray]"'
@@ -56,69 +58,149 @@ def feed(counter: _core.Counter, found: Sequence[Source], options: _Options) -> 
         OSError: If a source cannot be read, or the cluster fails.
         FormatError: If a source does not hold what its name says.
     """
-    require()
-    import ray
-
+    ray = load_ray()
     if any(source.is_stdin for source in found):
         raise ValueError("standard input cannot be read on a cluster; files and URLs can")
     ours = not ray.is_initialized()
-    if ours:
-        # Nothing is reported to anyone unless the user has said so.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise OSError(f"the Ray cluster cannot be reached: {_first_line(error)}") from error
     try:
-        for documents, num_bytes, table in _counted(found, options):
-            counter.add_fed(documents, num_bytes)
-            for batch in table.to_batches():
-                sources.feed_counts(counter, batch)
+        if ours:
+            _connect(ray)
+        _count_on_cluster(ray, counter, found, options)
+    except ray.exceptions.RayTaskError as error:
+        raise _original(error) from None
+    except ray.exceptions.RayError as error:
+        raise OSError(f"the Ray cluster failed: {_first_line(error)}") from error
     finally:
         if ours:
             ray.shutdown()
 
 
-def _counted(
-    found: Sequence[Source], options: _Options
-) -> Iterator[tuple[int, int, pa.Table]]:
-    """Documents, bytes and counts of all sources, once: a generator, so that no table outlives its use."""
-    import ray
+def _connect(ray: Any) -> None:
+    # Nothing is reported to anyone unless the user has said so.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The start itself logs before it looks at its level.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise OSError(f"the Ray cluster cannot be reached: {_first_line(error)}") from error
 
-    parcels = list(_parcels(found, options.field, ray.cluster_resources().get("CPU", 1)))
-    plain = replace(options, threads=1, progress=None, resume=None, cluster=None, strict=False)
-    task = {"num_cpus": 1, "max_retries": _RETRIES}
-    count = ray.remote(**task, num_returns=2)(_count)
-    add = ray.remote(**task)(_add)
-    sums, tables = [], []
+
+def _count_on_cluster(
+    ray: Any, counter: _core.Counter, found: Sequence[Source], options: _Options
+) -> None:
+    parcels = _parcels(found, int(ray.cluster_resources().get("CPU", 1)))
+    plain = replace(options, threads=1, cluster=None, resume=None, progress=None)
+    count = ray.remote(num_cpus=1, max_retries=_RETRIES, num_returns=2)(_count)
+    add = ray.remote(num_cpus=1, max_retries=_RETRIES)(_add)
+    fed, tables = [], []
     for parcel in parcels:
         numbers, table = count.remote(parcel, plain)
-        sums.append(numbers)
+        fed.append(numbers)
         tables.append(table)
-    pending = list(sums)
     while len(tables) > 1:
         groups = [tables[i : i + _FAN_IN] for i in range(0, len(tables), _FAN_IN)]
-        tables = [add.remote(plain, *group) if len(group) > 1 else group[0] for group in groups]
-    tell = options.told("count", total_tasks=len(parcels))
-    documents = num_bytes = 0
+        tables = [add.remote(plain, *group) for group in groups]
+    [whole] = tables
     try:
-        pending += tables
-        while pending:
-            done, pending = ray.wait(pending, timeout=_LOOK)
-            for ref in done:
-                if ref in sums:
-                    more = ray.get(ref)
-                    documents, num_bytes = documents + more[0], num_bytes + more[1]
-            if tell:
-                tasks = len(parcels) - sum(ref in set(sums) for ref in pending)
-                tell({"tasks": tasks, "documents": documents, "bytes": num_bytes})
-        yield documents, num_bytes, ray.get(tables[0])
-    except ray.exceptions.RayTaskError as error:
-        _cancel(pending)
-        _raise(error.cause)
-    except ray.exceptions.RayError as error:
-        _cancel(pending)
-        raise OSError(f"the Ray cluster lost a task: {_first_line(error)}") from error
+        _wait(ray, counter, fed, whole, options)
+        for batch in ray.get(whole).to_batches():
+            sources.feed_counts(counter, batch)
     except BaseException:
-        _cancel(pending)
+        # Those that have begun are ended too: nobody waits for what they count.
+        for ref in (*fed, whole):
+            ray.cancel(ref, force=True)
         raise
+
+
+def _wait(
+    ray: Any, counter: _core.Counter, fed: Sequence[Any], whole: Any, options: _Options
+) -> None:
+    """Waits for all tasks, adds up documents and bytes, and tells the progress."""
+    tell = options.told("count", total=len(fed))
+    waiting = [*fed, whole]
+    documents = num_bytes = 0
+    while waiting:
+        done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_LOOK)
+        for numbers in ray.get([ref for ref in done if ref != whole]):
+            documents, num_bytes = documents + numbers[0], num_bytes + numbers[1]
+        if tell:
+            tasks = len(fed) - sum(ref != whole for ref in waiting)
+            tell({"tasks": tasks, "documents": documents, "bytes": num_bytes})
+    counter.add_fed(documents, num_bytes)
+
+
+def _parcels(found: Sequence[Source], processors: int) -> list[list[Source]]:
+    """The sources in parcels for one task each; parquet is divided between its row groups."""
+    parts = [part for source in found for part in _divided(source)]
+    whole = sum(size for _, size in parts)
+    # Several for each processor, so that none works long while the others have nothing.
+    most = min(_PARCEL_BYTES, whole // (4 * processors) + 1)
+    parcels: list[list[Source]] = []
+    room = 0
+    for part, size in parts:
+        if size > room or not parcels:
+            parcels.append([])
+            room = most
+        parcels[-1].append(part)
+        room -= size
+    return parcels
+
+
+def _divided(source: Source) -> Iterator[tuple[Source, int]]:
+    """A source, or the row groups of one, with the bytes of each."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = _PARCEL_BYTES if source.size is None else source.size
+    if source.kind != "parquet" or source.compression or source.remote:
+        yield source, size
+        return
+    try:
+        footer = pq.read_metadata(source.name)
+    except (pa.ArrowException, OSError):
+        # The task that reads it says what is wrong.
+        yield source, size
+        return
+    if not footer.num_row_groups:
+        yield source, size
+    for group in range(footer.num_row_groups):
+        yield replace(source, row_groups=(group,)), footer.row_group(group).total_byte_size
+
+
+def _count(parcel: list[Source], options: _Options) -> tuple[tuple[int, int], pa.Table]:
+    """Documents and bytes of a parcel, and its counts."""
+    counter = options.counter()
+    sources.feed(counter, parcel, field=options.field)
+    counts = counter.finish()
+    return (counts.documents, counts.bytes), _table(counts)
+
+
+def _add(options: _Options, *tables: pa.Table) -> pa.Table:
+    """The counts of several tables in one."""
+    counter = options.counter()
+    for table in tables:
+        sources.feed_counts(counter, table)
+    return _table(counter.finish())
+
+
+def _table(counts: _core.Counts) -> pa.Table:
+    import pyarrow as pa
+
+    from nanobpe.train import count_batches, count_schema
+
+    return pa.Table.from_batches(count_batches(counts), count_schema())
+
+
+def _original(error: Any) -> BaseException:
+    """What a task has raised, as it would have been raised here."""
+    cause = error.cause
+    while hasattr(cause, "cause") and isinstance(cause.cause, BaseException):
+        cause = cause.cause
+    if isinstance(cause, (ValueError, OSError)):
+        return cause
+    return OSError(f"the Ray cluster failed: {type(cause).__name__}: {_first_line(cause)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -220,9 +220,7 @@ def count(arguments: argparse.Namespace) -> None:
     _check_writable(str(Path(arguments.out).parent))
     progress = Progress(arguments.progress, _total_bytes(found))
     try:
-        report = nanobpe.count(
-            arguments.inputs, arguments.out, progress=progress, **options
-        )
+        report = nanobpe.count(arguments.inputs, arguments.out, progress=progress, **options)
     finally:
         progress.clear()
     log(

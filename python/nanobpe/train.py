@@ -262,14 +262,14 @@ def train_from_counts(
         OSError: If a file cannot be read.
     """
     chosen = _options(options)
-    in_memory = isinstance(counts, Mapping) or hasattr(counts, "schema")
-    if in_memory:
+    if isinstance(counts, Mapping) or hasattr(counts, "schema"):
         _refuse_cluster(chosen)
 
     def fill(counter: _core.Counter) -> None:
-        if in_memory:
-            table = _table(counts) if isinstance(counts, Mapping) else counts
-            sources.feed_counts(counter, table, "counts")
+        if isinstance(counts, Mapping):
+            sources.feed_counts(counter, _table(counts), "counts")
+        elif hasattr(counts, "schema"):
+            sources.feed_counts(counter, counts, "counts")
         else:
             chosen.fill(counter, sources.find(counts), "pretoken")
 
@@ -353,7 +353,7 @@ def check_options(**options: Any) -> None:
     if chosen.cluster:
         from nanobpe import cluster
 
-        cluster.require()
+        cluster.load_ray()
 
 
 def _options(options: dict[str, Any]) -> _Options:

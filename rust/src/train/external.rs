@@ -271,7 +271,11 @@ impl<'a> Trainer<'a> {
             self.merge_batch(&mut batch, &next, num_ids, room)?;
             for (start, len, count) in std::mem::take(&mut batch.words) {
                 self.look(&mut seen)?;
-                self.put(&mut scratch, &batch.symbols[start..start + len as usize], count)?;
+                self.put(
+                    &mut scratch,
+                    &batch.symbols[start..start + len as usize],
+                    count,
+                )?;
             }
         }
         self.run = scratch.end_run()?;
@@ -281,7 +285,9 @@ impl<'a> Trainer<'a> {
     /// Bytes for a batch: what the pairs leave, and always a quarter.
     fn room(&self) -> usize {
         let bytes = self.memory.bytes;
-        bytes.saturating_sub(PAIR_BYTES * self.pairs.len()).max(bytes / 4)
+        bytes
+            .saturating_sub(PAIR_BYTES * self.pairs.len())
+            .max(bytes / 4)
     }
 
     /// The pairs that are next in the queue, in order: about as many as have room for their words.
@@ -536,9 +542,8 @@ impl Merging {
     /// Replaces the pair in a word from left to right; gives how many symbols it has then.
     fn replace(&mut self, word: &mut [u32], count: u64, index: Option<u32>) -> usize {
         let Merge { left, right, id } = self.merge;
-        let is_pair = |word: &[u32], i: usize| {
-            i + 1 < word.len() && word[i] == left && word[i + 1] == right
-        };
+        let is_pair =
+            |word: &[u32], i: usize| i + 1 < word.len() && word[i] == left && word[i + 1] == right;
         let (mut i, mut end) = (0, 0);
         // The symbol before `i` as it was.
         let mut before = None;
@@ -579,7 +584,9 @@ impl Merging {
         let change = self.changes.entry(pair).or_default();
         change.more.count += count;
         change.more.places += 1;
-        change.words.extend(index.filter(|i| change.words.last() != Some(i)));
+        change
+            .words
+            .extend(index.filter(|i| change.words.last() != Some(i)));
     }
 }
 

@@ -111,9 +111,13 @@ pub fn train(
     progress: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<Trained> {
-    train_with(counts.is_empty(), vocab_size, specials, options, |num_ids| {
-        merge::learn(counts, num_ids, options, progress, stop)
-    })
+    train_with(
+        counts.is_empty(),
+        vocab_size,
+        specials,
+        options,
+        |num_ids| merge::learn(counts, num_ids, options, progress, stop),
+    )
 }
 
 /// As [`train`], from counts that may lie on disk; then the words stay there and come into memory in batches.
@@ -129,10 +133,16 @@ pub fn train_counted(
     stop: &AtomicBool,
 ) -> Result<Trained> {
     let is_empty = counted.is_empty();
-    train_with(is_empty, vocab_size, specials, options, |num_ids| match counted {
-        Counted::Table(counts) => merge::learn(counts, num_ids, options, progress, stop),
-        Counted::Sorted(counts) => external::learn(counts, num_ids, options, progress, stop),
-    })
+    train_with(
+        is_empty,
+        vocab_size,
+        specials,
+        options,
+        |num_ids| match counted {
+            Counted::Table(counts) => merge::learn(counts, num_ids, options, progress, stop),
+            Counted::Sorted(counts) => external::learn(counts, num_ids, options, progress, stop),
+        },
+    )
 }
 
 fn train_with(

@@ -317,7 +317,8 @@ impl Sorted {
                 writer.put(&key, sum)?;
                 distinct += 1;
                 total = total.saturating_add(sum);
-                fingerprint = fingerprint.wrapping_add(super::counts::row_hash(&key, sum, &mut row));
+                fingerprint =
+                    fingerprint.wrapping_add(super::counts::row_hash(&key, sum, &mut row));
                 sum = 0;
             }
             let Some(mut top) = top else { break };
@@ -355,7 +356,8 @@ impl<'a> Writer<'a> {
         let pairs = self.before.iter().zip(pretoken);
         let shared = pairs.take_while(|(a, b)| a == b).count();
         self.scratch.write_number(shared as u64)?;
-        self.scratch.write_number((pretoken.len() - shared) as u64)?;
+        self.scratch
+            .write_number((pretoken.len() - shared) as u64)?;
         self.scratch.write(&pretoken[shared..])?;
         self.before.truncate(shared);
         self.before.extend_from_slice(&pretoken[shared..]);

@@ -113,15 +113,7 @@ fn trained_on_disk(
     let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let counted = Counted::from_tables(vec![counts], Some(&memory), &stop).unwrap();
     assert!(matches!(counted, Counted::Sorted(_)));
-    train_counted(
-        &counted,
-        256 + num_merges,
-        &[],
-        options,
-        &progress,
-        &stop,
-    )
-    .unwrap()
+    train_counted(&counted, 256 + num_merges, &[], options, &progress, &stop).unwrap()
 }
 
 fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
