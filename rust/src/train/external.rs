@@ -28,6 +28,8 @@ const LOOK_EVERY: u64 = 1 << 14;
 /// Bytes of a word in memory beside its symbols, and of each place in a list.
 const WORD_BYTES: usize = 24;
 const PLACE_BYTES: usize = 8;
+/// Bytes of a list without its places, and of its pair's entries in the queue.
+const LIST_BYTES: usize = 128;
 /// Bytes of a pair in the table, at its usual load.
 const PAIR_BYTES: usize = 48;
 
@@ -85,7 +87,8 @@ impl Batch {
     }
 
     fn size(&self) -> usize {
-        4 * self.symbols.len() + WORD_BYTES * self.words.len() + PLACE_BYTES * self.places
+        let words = 4 * self.symbols.len() + WORD_BYTES * self.words.len();
+        words + PLACE_BYTES * self.places + LIST_BYTES * self.lists.len()
     }
 
     /// Takes a word in if it has a listed pair.
@@ -294,20 +297,20 @@ impl<'a> Trainer<'a> {
     fn next_pairs(&self, room: usize) -> Vec<Candidate> {
         let length = self.num_symbols / self.num_words.max(1) + 1;
         let word_bytes = 4 * length as usize + WORD_BYTES + PLACE_BYTES;
-        let most = (room / word_bytes) as u64;
-        // Places by count in steps of a thousandth: the queue's beginning without a sort of all pairs.
-        let mut places = vec![0u64; step(u64::MAX) + 1];
+        let size = |found: &Found| LIST_BYTES + word_bytes * found.places as usize;
+        // Sizes by count in steps of a thousandth: the queue's beginning without a sort of all pairs.
+        let mut sizes = vec![0; step(u64::MAX) + 1];
         for (pair, found) in &self.pairs {
             if self.is_allowed(*pair, found.count) {
-                places[step(found.count)] += found.places;
+                sizes[step(found.count)] += size(found);
             }
         }
         let mut sum = 0;
-        let last = (0..places.len())
+        let last = (0..sizes.len())
             .rev()
             .find(|i| {
-                sum += places[*i];
-                sum > most
+                sum += sizes[*i];
+                sum > room
             })
             .unwrap_or(0);
         let mut next: Vec<Candidate> = self
@@ -324,8 +327,8 @@ impl<'a> Trainer<'a> {
         next.sort_unstable_by(|a, b| self.compare(a, b));
         let mut sum = 0;
         let fitting = next.iter().take_while(|c| {
-            sum += self.pairs[&c.pair].places;
-            sum <= most
+            sum += size(&self.pairs[&c.pair]);
+            sum <= room
         });
         let fitting = fitting.count().max(1);
         next.truncate(fitting);
