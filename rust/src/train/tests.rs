@@ -174,15 +174,21 @@ proptest! {
         min_frequency in 1u64..4,
         max_token_bytes in prop::option::of(2usize..6),
         bytes in 1usize..6000,
+        unmade in prop::collection::btree_set(
+            prop::collection::vec(prop::sample::select(&b"ab"[..]), 2..5), 0..4),
     ) {
         let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None };
         let want = trained(&words, num_merges, &options);
         let got = trained_on_disk(&words, num_merges, &options, bytes);
         prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
         prop_assert_eq!((got.num_tokens, got.last_count), (want.num_tokens, want.last_count));
-        // With an older vocabulary, which other words do not fit.
-        let options = TrainOptions { resume: Some(Arc::new(want.vocab)), ..options };
-        let num_merges = num_merges + 20;
+        // With an older vocabulary, which other words do not fit and which has tokens that no merge of its own makes.
+        let old = want.vocab.tokens().map(|(_, bytes)| bytes.to_vec());
+        let old: Vec<_> = old.chain(unmade.into_iter().filter(|t| want.vocab.id(t).is_none())).collect();
+        let tokens = (0u32..).zip(old.iter().map(Vec::as_slice));
+        let old = Vocab::new(tokens, want.vocab.merges().to_vec(), &[]).unwrap();
+        let num_merges = old.len() - 256 + 20;
+        let options = TrainOptions { resume: Some(Arc::new(old)), ..options };
         let want = trained(&others, num_merges, &options);
         let got = trained_on_disk(&others, num_merges, &options, bytes);
         prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
