@@ -12,7 +12,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanobpe import sources
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 # A task takes inputs of about this size together; a file that cannot be divided may be larger.
 _PARCEL_BYTES = 64_000_000
+# What is searched at once for a place to cut.
+_WINDOW_BYTES = 1 << 20
 # Tables that one task adds up.
 _FAN_IN = 8
 # How often a task runs again after its worker or node has died.
@@ -89,7 +93,7 @@ def _connect(ray: Any) -> None:
 def _count_on_cluster(
     ray: Any, counter: _core.Counter, found: Sequence[Source], options: _Options
 ) -> None:
-    parcels = _parcels(found, int(ray.cluster_resources().get("CPU", 1)))
+    parcels = _parcels(found, int(ray.cluster_resources().get("CPU", 1)), options.split_on)
     plain = replace(options, threads=1, cluster=None, resume=None, progress=None)
     count = ray.remote(num_cpus=1, max_retries=_RETRIES, num_returns=2)(_count)
     add = ray.remote(num_cpus=1, max_retries=_RETRIES)(_add)
@@ -130,42 +134,82 @@ def _wait(
     counter.add_fed(documents, num_bytes)
 
 
-def _parcels(found: Sequence[Source], processors: int) -> list[list[Source]]:
-    """The sources in parcels for one task each; parquet is divided between its row groups."""
-    parts = [part for source in found for part in _divided(source)]
-    whole = sum(size for _, size in parts)
+def _parcels(
+    found: Sequence[Source], processors: int, split_on: Sequence[str] = ()
+) -> list[list[Source]]:
+    """The sources, or parts of them, in parcels for one task each."""
+    whole = sum(source.size or 0 for source in found)
     # Several for each processor, so that none works long while the others have nothing.
     most = min(_PARCEL_BYTES, whole // (4 * processors) + 1)
     parcels: list[list[Source]] = []
     room = 0
-    for part, size in parts:
-        if size > room or not parcels:
-            parcels.append([])
-            room = most
-        parcels[-1].append(part)
-        room -= size
+    for source in found:
+        for part, size in _divided(source, most, split_on):
+            if size > room or not parcels:
+                parcels.append([])
+                room = most
+            parcels[-1].append(part)
+            room -= size
     return parcels
 
 
-def _divided(source: Source) -> Iterator[tuple[Source, int]]:
-    """A source, or the row groups of one, with the bytes of each."""
+def _divided(source: Source, most: int, split_on: Sequence[str]) -> Iterator[tuple[Source, int]]:
+    """A source, the row groups of one, or spans of documents, with the bytes of each."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     size = _PARCEL_BYTES if source.size is None else source.size
-    if source.kind != "parquet" or source.compression or source.remote:
+    if source.compression or source.remote or source.kind == "jsonl":
         yield source, size
-        return
-    try:
-        footer = pq.read_metadata(source.name)
-    except (pa.ArrowException, OSError):
-        # The task that reads it says what is wrong.
-        yield source, size
-        return
-    if not footer.num_row_groups:
-        yield source, size
-    for group in range(footer.num_row_groups):
-        yield replace(source, row_groups=(group,)), footer.row_group(group).total_byte_size
+    elif source.kind == "text":
+        cuts = [*_cuts(source.name, size, most, split_on), size] if split_on else [size]
+        if len(cuts) == 1:
+            yield source, size
+            return
+        for span in zip([0, *cuts], cuts, strict=False):
+            yield replace(source, span=span), span[1] - span[0]
+    else:
+        try:
+            footer = pq.read_metadata(source.name)
+        except (pa.ArrowException, OSError):
+            # The task that reads it says what is wrong.
+            yield source, size
+            return
+        if not footer.num_row_groups:
+            yield source, size
+        for group in range(footer.num_row_groups):
+            yield replace(source, row_groups=(group,)), footer.row_group(group).total_byte_size
+
+
+def _cuts(name: str, size: int, step: int, split_on: Sequence[str]) -> Iterator[int]:
+    """Ends of separators, `step` bytes apart or more, at which reading from the start ends too.
+
+    Reading takes the leftmost separator and of those the longest, and goes on behind it. So one is
+    surely taken if no other begins before it that might reach into it.
+    """
+    separators = sorted((s.encode() for s in split_on), key=len, reverse=True)
+    longest = len(separators[0])
+    # Of zero width, so that those that overlap are found as well.
+    pattern = re.compile(b"(?=(" + b"|".join(map(re.escape, separators)) + b"))")
+    with Path(name).open("rb") as file:
+        at = step
+        while at < size:
+            file.seek(max(at - longest, 0))
+            start = file.tell()
+            window = file.read(_WINDOW_BYTES + longest)
+            before = -longest
+            for found in pattern.finditer(window):
+                alone = found.start() - before >= longest and start + found.start() >= at
+                before = found.start()
+                # A longer one may begin here and end behind the window.
+                if alone and before + longest <= len(window):
+                    cut = start + found.end(1)
+                    if cut < size:
+                        yield cut
+                    at = cut + step
+                    break
+            else:
+                at = start + len(window)
 
 
 def _count(parcel: list[Source], options: _Options) -> tuple[tuple[int, int], pa.Table]:

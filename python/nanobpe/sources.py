@@ -67,6 +67,8 @@ class Source:
     remote: tuple[Any, str] | None = None
     # Those of a parquet file that are meant; None for all.
     row_groups: tuple[int, ...] | None = None
+    # Start and end of the bytes of a local text file that are meant; None for all.
+    span: tuple[int, int] | None = None
 
     @property
     def is_stdin(self) -> bool:
@@ -188,7 +190,7 @@ def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
             _feed_parquet(sink, source, field)
         elif source.is_stdin:
             sink.add_stream("<stdin>", sys.stdin.buffer.read, source.kind, field)
-        elif source.compression or source.remote:
+        elif source.compression or source.remote or source.span:
             with _opened(source) as stream:
                 sink.add_stream(source.name, _reader(stream, source.name), source.kind, field)
         else:
@@ -203,6 +205,9 @@ def _opened(source: Source) -> pa.NativeFile:
         raw = system.open_input_stream(path, compression=None)
     else:
         raw = pa.OSFile(source.name, "rb")
+        if source.span:
+            start, end = source.span
+            return raw.get_stream(start, end - start)
     return pa.CompressedInputStream(raw, source.compression) if source.compression else raw
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import nanobpe
 from nanobpe import cli, cluster
@@ -43,7 +46,7 @@ def files(tmp_path, library_text):
     """Inputs of each kind, counts among them, so that some are divided and others share a task."""
     parts = [library_text[i : i + 30_000] for i in range(0, 240_000, 30_000)]
     (tmp_path / "a.txt").write_text(parts[0])
-    (tmp_path / "b.txt").write_text(parts[1] + "<|end|>" + parts[2])
+    (tmp_path / "b.txt").write_text("<|end|>".join((parts[1] + parts[2]).split("\n\n")))
     lines = [json.dumps({"text": line}) for line in parts[3].splitlines()]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     column = pa.table({"text": parts[4].splitlines() + parts[5].splitlines()})
@@ -57,12 +60,13 @@ def files(tmp_path, library_text):
     return [tmp_path / name for name in names]
 
 
-def test_equals_one_machine(files, tmp_path):
+def test_equals_one_machine(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 10_000)
     options = {"split_on": ("<|end|>",)}
     rows = []
     on_cluster = nanobpe.train(files, 900, cluster="ray", progress=rows.append, **options)
     assert on_cluster == nanobpe.train(files, 900, **options)
-    assert rows[0]["total"] > 4
+    assert rows[0]["total"] > len(files) + 5
     assert max(row.get("tasks", 0) for row in rows) == rows[0]["total"]
     here = nanobpe.count(files, tmp_path / "here", **options)
     there = nanobpe.count(files, tmp_path / "there", cluster="ray", memory=2**20, **options)
@@ -70,6 +74,34 @@ def test_equals_one_machine(files, tmp_path):
         getattr(there, k) for k in ("documents", "bytes", "pretokens_distinct")
     ]
     assert pq.read_table(tmp_path / "here") == pq.read_table(tmp_path / "there")
+
+
+@given(
+    text=st.text("ab\n", max_size=200).map(str.encode),
+    split_on=st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1, max_size=3),
+    step=st.integers(1, 50),
+    window=st.integers(1, 60),
+)
+def test_text_is_cut_only_where_reading_from_the_start_ends_a_document(
+    tmp_path_factory, text, split_on, step, window
+):
+    path = tmp_path_factory.getbasetemp() / "cuts.txt"
+    path.write_bytes(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_WINDOW_BYTES", window)
+        cuts = list(cluster._cuts(str(path), len(text), step, split_on))
+    assert cuts == sorted(set(cuts))
+    # The first alternative that matches is taken: the longest.
+    longest_first = sorted(split_on, key=len, reverse=True)
+    separator = re.compile(b"|".join(re.escape(s.encode()) for s in longest_first))
+    ends = [found.end() for found in separator.finditer(text)]
+    assert set(cuts) <= set(ends)
+
+
+def test_separators_that_stand_alone_all_cut(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one<|end|>two<|end|>x<|end|>three")
+    assert list(cluster._cuts(str(path), 33, 1, ["<|end|>"])) == [10, 20, 28]
 
 
 def test_a_lost_node_loses_nothing(nodes, tmp_path, monkeypatch):
