@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _PARCEL_BYTES = 64_000_000
 # What is searched at once for a place to cut.
 _WINDOW_BYTES = 1 << 20
+# Tasks that are given out at once, so that none of the processors waits for more.
+_TASKS_PER_PROCESSOR = 4
 # Tables that one task adds up.
 _FAN_IN = 8
 # How often a task runs again after its worker or node has died.
@@ -85,7 +87,13 @@ def _connect(ray: Any) -> None:
     # The start itself logs before it looks at its level.
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            # Without an address Ray would look for a cluster that may have ended long ago.
+            os.environ.get("RAY_ADDRESS", "local"),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise OSError(f"the Ray cluster cannot be reached: {_first_line(error)}") from error
 
@@ -93,45 +101,43 @@ def _connect(ray: Any) -> None:
 def _count_on_cluster(
     ray: Any, counter: _core.Counter, found: Sequence[Source], options: _Options
 ) -> None:
-    parcels = _parcels(found, int(ray.cluster_resources().get("CPU", 1)), options.split_on)
+    processors = int(ray.cluster_resources().get("CPU", 1))
+    parcels = _parcels(found, processors, options.split_on)
+    tell = options.told("count", total=len(parcels))
     plain = replace(options, threads=1, cluster=None, resume=None, progress=None)
     count = ray.remote(num_cpus=1, max_retries=_RETRIES, num_returns=2)(_count)
     add = ray.remote(num_cpus=1, max_retries=_RETRIES)(_add)
-    fed, tables = [], []
-    for parcel in parcels:
-        numbers, table = count.remote(parcel, plain)
-        fed.append(numbers)
-        tables.append(table)
-    while len(tables) > 1:
-        groups = [tables[i : i + _FAN_IN] for i in range(0, len(tables), _FAN_IN)]
-        tables = [add.remote(plain, *group) for group in groups]
-    [whole] = tables
-    try:
-        _wait(ray, counter, fed, whole, options)
-        for batch in ray.get(whole).to_batches():
-            sources.feed_counts(counter, batch)
-    except BaseException:
-        # Those that have begun are ended too: nobody waits for what they count.
-        for ref in (*fed, whole):
-            ray.cancel(ref, force=True)
-        raise
-
-
-def _wait(
-    ray: Any, counter: _core.Counter, fed: Sequence[Any], whole: Any, options: _Options
-) -> None:
-    """Waits for all tasks, adds up documents and bytes, and tells the progress."""
-    tell = options.told("count", total=len(fed))
-    waiting = [*fed, whole]
-    documents = num_bytes = 0
-    while waiting:
+    # Tables that wait to be added up: those of counts, those of sums of counts, and so on.
+    levels: list[list[Any]] = [[]]
+    waiting: list[Any] = []
+    given = documents = num_bytes = 0
+    while given < len(parcels) or waiting:
+        # Few at a time: after an error or Ctrl-C those that have begun end by themselves, and no
+        # more follow. To cancel a task that ends meanwhile aborts this process (Ray 2.60).
+        while given < len(parcels) and len(waiting) < _TASKS_PER_PROCESSOR * processors:
+            numbers, table = count.remote(parcels[given], plain)
+            waiting.append(numbers)
+            levels[0].append(table)
+            given += 1
+            for i, level in enumerate(levels):
+                if len(level) == _FAN_IN:
+                    if level is levels[-1]:
+                        levels.append([])
+                    levels[i + 1].append(add.remote(plain, *level))
+                    level.clear()
         done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=_LOOK)
-        for numbers in ray.get([ref for ref in done if ref != whole]):
+        for numbers in ray.get(done):
             documents, num_bytes = documents + numbers[0], num_bytes + numbers[1]
         if tell:
-            tasks = len(fed) - sum(ref != whole for ref in waiting)
+            tasks = given - len(waiting)
             tell({"tasks": tasks, "documents": documents, "bytes": num_bytes})
     counter.add_fed(documents, num_bytes)
+    whole = add.remote(plain, *(table for level in levels for table in level))
+    while not ray.wait([whole], timeout=_LOOK)[0]:
+        if tell:
+            tell({"tasks": given, "documents": documents, "bytes": num_bytes})
+    for batch in ray.get(whole).to_batches():
+        sources.feed_counts(counter, batch)
 
 
 def _parcels(

@@ -181,7 +181,7 @@ def test_without_ray_one_line_says_how_to_get_it(tmp_path, monkeypatch, capsys):
     assert 'hint: pip install "nanobpe[ray]"' in said
 
 
-def test_what_progress_raises_cancels_the_tasks(files):
+def test_what_progress_raises_ends_the_work(files):
     def stop(row):
         raise RuntimeError("enough")
 

@@ -114,6 +114,37 @@ def test_an_error_leaves_nothing(corpus, temp, tmp_path):
         nanobpe.train(corpus, 900, memory=1000)
 
 
+# A process is charged what its parent had when it started, so a small one stands between.
+LAUNCHER = """
+import os, subprocess, sys
+_, status, usage = os.wait4(subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL).pid, 0)
+print(status, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+def peak_mib(tmp_path, *command):
+    command = [sys.executable, "-m", "nanobpe", *command, "--progress", "off"]
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command], cwd=tmp_path, capture_output=True, check=True
+    )
+    status, peak = done.stdout.split()
+    assert status == b"0"
+    return float(peak)
+
+
+def test_it_takes_less_memory(temp, tmp_path):
+    # Tables of 600,000 distinct pretokens have 48 MB, their words as much again.
+    numbers = random.Random(5).sample(range(26**5), 600_000)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    text = " ".join("".join(letters[n // 26**i % 26] for i in range(5)) for n in numbers)
+    (tmp_path / "many.txt").write_text(text)
+    for out, command in (("n", ["count"]), ("tok", ["train", "--vocab", "600"])):
+        command = [*command, "many.txt", "--out", out]
+        free = peak_mib(tmp_path, *command)
+        bounded = peak_mib(tmp_path, *command, "--memory", "8M")
+        assert bounded < free - 15, (command[0], bounded, free)
+
+
 def start(corpus, tmp_path, **more):
     command = [sys.executable, "-m", "nanobpe", "train", str(corpus), "--vocab", "2000"]
     more = {"stderr": subprocess.PIPE, "text": True, "cwd": tmp_path, **more}

@@ -100,6 +100,6 @@ impl Work for CountWork {
     }
 
     fn finish(self) -> Result<BoundedCounts> {
-        Ok(self.counts)
+        self.counts.finish()
     }
 }

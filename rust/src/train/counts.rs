@@ -193,7 +193,7 @@ impl Counts {
 
     /// Calls `f` with each pretoken and its count in order of the pretokens' bytes, and then forgets them all.
     ///
-    /// Sorts in place: the table's memory is used again, and no more is taken.
+    /// Sorts in place: the slots are used again, and no more memory is taken.
     ///
     /// # Errors
     /// What `f` raised.
@@ -214,7 +214,8 @@ impl Counts {
             .iter()
             .try_for_each(|slot| self.with_bytes(*slot, |bytes| f(bytes, slot.count)))?;
         slots.fill(Slot::default());
-        self.arena.clear();
+        // The next long keys may be few, and the slots more.
+        self.arena = Vec::new();
         (self.slots, self.used, self.total) = (slots, 0, 0);
         Ok(())
     }

@@ -106,6 +106,17 @@ impl BoundedCounts {
         Ok(())
     }
 
+    /// Ends the counting: what belongs to a table on disk goes there.
+    ///
+    /// # Errors
+    /// `Error::Io` if the disk does not take it.
+    pub fn finish(mut self) -> Result<Self> {
+        if self.spilled.is_some() && !self.table.is_empty() {
+            self.spill()?;
+        }
+        Ok(self)
+    }
+
     /// The last run, and with it the table's memory.
     fn end(mut self) -> Result<Vec<Run>> {
         if !self.table.is_empty() {
