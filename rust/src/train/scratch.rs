@@ -1,10 +1,10 @@
-//! A temporary file that nobody sees: it has no name from its first byte on, so that no exit, not even a kill, leaves
-//! it behind. Written once from front to back in runs; each run is then read from its start, several at a time.
+//! A temporary file that nobody sees: it has no name when its first byte is written, so that no exit, not even a kill,
+//! leaves it behind. Written once from front to back in runs; each run is then read from its start, several at a time.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,16 +41,7 @@ impl Scratch {
     /// # Errors
     /// `Error::Io` if the folder takes none.
     pub(super) fn new(folder: &Path) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("nanobpe-{}-{number}.tmp", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .and_then(|file| std::fs::remove_file(&path).map(|()| file))
-            .map_err(Error::io(folder))?;
+        let file = nameless(folder).map_err(Error::io(folder))?;
         let folder = folder.to_path_buf();
         Ok(Self {
             file: Arc::new(Nameless { file, folder }),
@@ -113,6 +104,23 @@ impl Scratch {
         self.end += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// A file for this user that no folder lists.
+fn nameless(folder: &Path) -> io::Result<File> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    #[cfg(target_os = "linux")]
+    if let Ok(file) = options.clone().custom_flags(libc::O_TMPFILE).open(folder) {
+        return Ok(file);
+    }
+    // Where the system or the disk has no such files, the name is there for a moment.
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("nanobpe-{}-{number}.tmp", std::process::id()));
+    let file = options.create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 impl Run {
