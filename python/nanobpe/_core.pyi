@@ -10,6 +10,7 @@ import numpy.typing as npt
 __all__ = [
     "PATTERNS",
     "UNICODE_VERSION",
+    "CountRows",
     "Counter",
     "Counts",
     "DocumentEncoder",
@@ -222,8 +223,12 @@ class Counts:
     @property
     def total(self) -> int: ...
     def fingerprint(self) -> str: ...
-    def to_numpy(
-        self,
+    def rows(self) -> CountRows: ...
+
+@final
+class CountRows:
+    def next(
+        self, most: int
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint64]]: ...
 
 @final
@@ -236,6 +241,7 @@ class Counter:
         threads: int,
         max_bytes: int | None,
         max_document_chars: int | None,
+        memory: tuple[int, os.PathLike[str]] | None,
         progress: Callable[[dict[str, Any]], object] | None,
     ) -> Counter: ...
     def is_full(self) -> bool: ...
@@ -251,6 +257,7 @@ class Counter:
         offsets: npt.NDArray[np.int64],
         counts: npt.NDArray[np.uint64],
     ) -> None: ...
+    def add_fed(self, documents: int, bytes: int) -> None: ...
     def finish(self) -> Counts: ...
 
 def train(

@@ -179,6 +179,10 @@ def make_parser() -> Parser:
             metavar="S",
             help="a special token; may be repeated [<|bos|>]",
         )
+        memory = "bound on counts and words: 8G; the rest goes to files in TMPDIR [none]"
+        made.add_argument("--memory", type=size, metavar="N", help=memory)
+        cluster = "count on the Ray cluster of RAY_ADDRESS, or one started on this machine"
+        made.add_argument("--cluster", choices=("ray",), help=cluster)
 
     train = command("train", commands.train, "Learn a vocabulary from a corpus")
     counting(train)

@@ -49,6 +49,8 @@ def _counting_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "max_bytes": arguments.max_bytes,
         "max_document_chars": arguments.max_doc_chars,
         "threads": arguments.threads,
+        "memory": arguments.memory,
+        "cluster": arguments.cluster,
     }
 
 
@@ -64,7 +66,7 @@ def train(arguments: argparse.Namespace) -> None:
     from nanobpe.cli import flags
     from nanobpe.console import Progress, peak_mib
     from nanobpe.tokenizer import Tokenizer
-    from nanobpe.train import train_with_report
+    from nanobpe.train import check_options, train_with_report
 
     start = time.perf_counter()
     found = sources.find(arguments.inputs)
@@ -86,7 +88,7 @@ def train(arguments: argparse.Namespace) -> None:
             arguments.max_token_bytes,
             resume._core if resume else None,
         )
-        _core.Counter(arguments.pattern, [], list(arguments.split_on), 1, None, None, None)
+        check_options(**options)
     _check_writable(arguments.out)
     progress = Progress(arguments.progress, _total_bytes(found))
     try:
@@ -149,9 +151,10 @@ def _log_training(arguments: argparse.Namespace, found: list[Source], report: An
     )
     seconds = max(report.seconds["count"], 1e-9)
     threads = plural(arguments.threads or available_threads(), "thread")
+    workers = arguments.cluster or threads
     log(
         "count",
-        f"{_pattern_shown(arguments.pattern)}, {threads}",
+        f"{_pattern_shown(arguments.pattern)}, {workers}",
         duration(seconds),
         f"{significant(report.bytes / 1e6 / seconds)} MB/s",
         f"{report.pretokens_distinct:,} distinct pretokens, "
@@ -205,19 +208,19 @@ def _log_written(out: str, report: Any, peak: float, seconds: float) -> None:
 def count(arguments: argparse.Namespace) -> None:
     """`nanobpe count`."""
     import nanobpe
-    from nanobpe import _core, sources
+    from nanobpe import sources
     from nanobpe.cli import flags
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity
+    from nanobpe.train import check_options
 
     found = sources.find(arguments.inputs)
+    options = _counting_options(arguments)
     with flags():
-        _core.Counter(arguments.pattern, [], list(arguments.split_on), 1, None, None, None)
+        check_options(**options)
     _check_writable(str(Path(arguments.out).parent))
     progress = Progress(arguments.progress, _total_bytes(found))
     try:
-        report = nanobpe.count(
-            arguments.inputs, arguments.out, progress=progress, **_counting_options(arguments)
-        )
+        report = nanobpe.count(arguments.inputs, arguments.out, progress=progress, **options)
     finally:
         progress.clear()
     log(

@@ -19,7 +19,7 @@ _BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _PLAIN_SECONDS = 5.0
 # The rate that the ETA goes by.
 _RECENT_SECONDS = 1.0
-_COUNTED = ("bytes", "documents", "distinct", "merges", "tokens")
+_COUNTED = ("bytes", "documents", "distinct", "merges", "tokens", "tasks")
 # Left out first where the terminal is too narrow.
 _SPARED = ("documents", "bytes", "tokens", "share")
 

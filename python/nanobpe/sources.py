@@ -71,6 +71,10 @@ class Source:
     size: int | None
     # pyarrow's file system and the path in it; None for local files and standard input.
     remote: tuple[Any, str] | None = None
+    # Those of a parquet file that are meant; None for all.
+    row_groups: tuple[int, ...] | None = None
+    # Start and end of the bytes of a local text file that are meant; None for all.
+    span: tuple[int, int] | None = None
 
     @property
     def is_stdin(self) -> bool:
@@ -192,7 +196,7 @@ def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
             _feed_parquet(sink, source, field)
         elif source.is_stdin:
             sink.add_stream("<stdin>", sys.stdin.buffer.read, source.kind, field)
-        elif source.compression or source.remote:
+        elif source.compression or source.remote or source.span:
             with _opened(source) as stream:
                 sink.add_stream(source.name, _reader(stream, source.name), source.kind, field)
         else:
@@ -207,6 +211,9 @@ def _opened(source: Source) -> pa.NativeFile:
         raw = system.open_input_stream(path, compression=None)
     else:
         raw = pa.OSFile(source.name, "rb")
+        if source.span:
+            start, end = source.span
+            return raw.get_stream(start, end - start)
     return pa.CompressedInputStream(raw, source.compression) if source.compression else raw
 
 
@@ -240,9 +247,13 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
         # Not closed by hand, since a thread that Ctrl-C left behind may still read from it.
         file = pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False)
         columns = file.schema_arrow.names
+        groups = source.row_groups
+        if groups is None:
+            groups = tuple(range(file.num_row_groups))
         counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
         if counted and hasattr(sink, "add_counts"):
-            for batch in _each(file.iter_batches(COUNT_ROWS, columns=["pretoken", "count"])):
+            columns = ["pretoken", "count"]
+            for batch in _each(file.iter_batches(COUNT_ROWS, row_groups=groups, columns=columns)):
                 feed_counts(sink, batch, source.name)
             return
         if field not in columns:
@@ -250,7 +261,7 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
                 f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
             )
         _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-        for group in range(file.num_row_groups):
+        for group in groups:
             rows = _batch_rows(file.metadata.row_group(group), field)
             for batch in _each(file.iter_batches(rows, row_groups=[group], columns=[field])):
                 if sink.is_full():

@@ -10,21 +10,25 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nanobpe import _core, sources
 from nanobpe.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _Path = str | os.PathLike[str]
 Progress = Callable[[dict[str, Any]], object]
 TieBreak = Literal["id", "bytes", "hf"]
-# Rows of a group in a count file.
-_WRITTEN_ROWS = 1 << 18
+# Rows of a batch and of a row group of count files: a few megabytes.
+_BATCH_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class _Options:
     max_bytes: int | None = None
     max_document_chars: int | None = None
     threads: int | None = None
+    memory: int | None = None
+    cluster: Literal["ray"] | None = None
     resume: Tokenizer | None = None
     strict: bool = False
     progress: Progress | None = None
@@ -83,10 +89,16 @@ class _Options:
             ("max_bytes", 1),
             ("max_document_chars", 1),
             ("threads", 1),
+            # What the tables of a few threads take before they hold anything.
+            ("memory", 2**20),
         ):
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or number < least):
                 raise ValueError(f"{name} is {number!r}; whole numbers from {least} are allowed")
+        if self.cluster not in (None, "ray"):
+            raise ValueError(f"cluster is {self.cluster!r}; ray is allowed")
+        if self.cluster and self.max_bytes is not None:
+            raise ValueError("max_bytes ends the reading in order; a cluster has no order")
 
     def counter(self) -> _core.Counter:
         """A counter with these options."""
@@ -97,8 +109,18 @@ class _Options:
             self.threads or available_threads(),
             self.max_bytes,
             self.max_document_chars,
-            self._told("count"),
+            (self.memory, Path(tempfile.gettempdir())) if self.memory is not None else None,
+            self.told("count"),
         )
+
+    def fill(self, counter: _core.Counter, found: list[sources.Source], field: str) -> None:
+        """Counts the documents of sources, here or on the cluster."""
+        if self.cluster is None:
+            sources.feed(counter, found, field=field)
+        else:
+            from nanobpe import cluster
+
+            cluster.feed(counter, found, replace(self, field=field))
 
     def check(self, vocab_size: int) -> None:
         """Refuses what the merging would refuse."""
@@ -132,7 +154,7 @@ class _Options:
         specials = list(self.special_tokens)
         return specials, self.tie_break, self.min_frequency, self.max_token_bytes, resume
 
-    def _told(self, phase: str) -> Progress | None:
+    def told(self, phase: str) -> Progress | None:
         """The progress callback with the phase and its seconds added."""
         if self.progress is None:
             return None
@@ -145,7 +167,7 @@ class _Options:
 
     def _told_merging(self, num_ids: int) -> Progress | None:
         """The same with the merges made, and those that there will be if the corpus has them."""
-        tell = self._told("merge")
+        tell = self.told("merge")
         if tell is None:
             return None
         first = max(self.resume.ranks.values()) + 1 if self.resume is not None else 256
@@ -186,10 +208,12 @@ def train(files: _Path | Iterable[_Path], vocab_size: int, **options: Any) -> To
         **options: pattern ("nano", another built-in name or a regex), special_tokens (hard
             boundaries that nothing is learnt from), split_on (what separates documents in text),
             tie_break ("id", "bytes" or "hf"), min_frequency, max_token_bytes, field (of JSON lines
-            and parquet), max_bytes and max_document_chars (limits on what is read), threads,
-            resume (a Tokenizer to extend), strict (a vocabulary that cannot be filled is an
-            error), progress (called with a dict a few times a second; what it raises stops the
-            work).
+            and parquet), max_bytes and max_document_chars (limits on what is read), threads, memory
+            (bytes for counts and words; what exceeds them goes to files without a name in the
+            folder for temporary files, and the result is the same), cluster ("ray": count on a
+            Ray cluster), resume (a Tokenizer to extend), strict (a vocabulary that cannot be
+            filled is an error), progress (called with a dict a few times a second; what it raises
+            stops the work).
 
     Raises:
         ValueError: For a bad option, an empty corpus, or text not as its file's name says.
@@ -210,7 +234,7 @@ def train_with_report(
     found = sources.find(files)
 
     def fill(counter: _core.Counter) -> None:
-        sources.feed(counter, found, field=chosen.field)
+        chosen.fill(counter, found, chosen.field)
 
     return _train(fill, vocab_size, chosen, counts_out)
 
@@ -231,6 +255,7 @@ def train_from_iterator(
         ValueError: For a bad option or an empty corpus.
     """
     chosen = _options(options)
+    _refuse_cluster(chosen)
 
     def fill(counter: _core.Counter) -> None:
         sources.feed_documents(counter, documents, field=chosen.field)
@@ -256,6 +281,8 @@ def train_from_counts(
         OSError: If a file cannot be read.
     """
     chosen = _options(options)
+    if isinstance(counts, Mapping) or hasattr(counts, "schema"):
+        _refuse_cluster(chosen)
 
     def fill(counter: _core.Counter) -> None:
         if isinstance(counts, Mapping):
@@ -264,7 +291,7 @@ def train_from_counts(
         elif hasattr(counts, "schema"):
             sources.feed_counts(counter, counts, "counts")
         else:
-            sources.feed(counter, sources.find(counts), field="pretoken")
+            chosen.fill(counter, sources.find(counts), "pretoken")
 
     return _train(fill, vocab_size, chosen)[0]
 
@@ -288,7 +315,7 @@ def count(files: _Path | Iterable[_Path], out: _Path, **options: Any) -> CountRe
     found = sources.find(files)
     start = time.perf_counter()
     counter = chosen.counter()
-    sources.feed(counter, found, field=chosen.field)
+    chosen.fill(counter, found, chosen.field)
     counts = counter.finish()
     _refuse_empty(counts)
     write_counts(counts, out)
@@ -303,30 +330,52 @@ def count(files: _Path | Iterable[_Path], out: _Path, **options: Any) -> CountRe
 
 def write_counts(counts: _core.Counts, out: _Path) -> None:
     """Writes counts as parquet, in order of the pretokens' bytes."""
-    import numpy as np
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data, ends, numbers = counts.to_numpy()
-    offsets = np.concatenate([np.zeros(1, np.int64), ends])
-    pretokens = pa.LargeBinaryArray.from_buffers(
-        pa.large_binary(), len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
-    table = pa.table({"pretoken": pretokens, "count": pa.array(numbers, pa.uint64())})
     target = Path(out)
     # One name for every run: what a killed one left is overwritten by the next.
     partial = target.with_name(f".{target.name}.partial")
     try:
         with partial.open("wb") as file:
-            with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+            with pq.ParquetWriter(file, count_schema(), compression="zstd") as writer:
                 # Ctrl-C is heard between batches.
-                for batch in table.to_batches(_WRITTEN_ROWS):
+                for batch in count_batches(counts):
                     writer.write_batch(batch)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def count_schema() -> pa.Schema:
+    """The columns of count files."""
+    import pyarrow as pa
+
+    return pa.schema([("pretoken", pa.large_binary()), ("count", pa.uint64())])
+
+
+def count_batches(counts: _core.Counts) -> Iterator[pa.RecordBatch]:
+    """Counts as Arrow batches, in order of the pretokens' bytes."""
+    import pyarrow as pa
+
+    rows = counts.rows()
+    while len((part := rows.next(_BATCH_ROWS))[2]):
+        data, offsets, numbers = part
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        pretokens = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(numbers), buffers)
+        columns = [pretokens, pa.array(numbers, pa.uint64())]
+        yield pa.record_batch(columns, schema=count_schema())
+
+
+def check_options(**options: Any) -> None:
+    """Refuses what counting would refuse, before it begins."""
+    chosen = _options(options)
+    _core.Counter(chosen.pattern, [], list(chosen.split_on), 1, None, None, None, None)
+    if chosen.cluster:
+        from nanobpe import cluster
+
+        cluster.load_ray()
 
 
 def _options(options: dict[str, Any]) -> _Options:
@@ -391,6 +440,11 @@ def _train(
     }
     tokenizer = Tokenizer._from_core(core, json.loads(core.meta(json.dumps(training))))
     return tokenizer, report
+
+
+def _refuse_cluster(options: _Options) -> None:
+    if options.cluster:
+        raise ValueError("a cluster counts files; what is in memory is counted where it is")
 
 
 def _refuse_empty(counts: _core.Counts) -> None:

@@ -101,6 +101,7 @@ fuzz_target!(|input: Input| {
         min_frequency: u64::from(input.min_frequency) << 16,
         max_token_bytes: input.max_token_bytes.map(usize::from),
         resume: None,
+        threads: 1,
     };
     let mut counts = Counts::default();
     words.iter().for_each(|(word, n)| counts.add(word, *n));

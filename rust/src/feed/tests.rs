@@ -12,7 +12,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::*;
 use crate::Error;
-use crate::train::{CountWork, merged};
+use crate::train::{CountWork, Counted};
 
 /// Keeps what it gets.
 struct Keep(Arc<Mutex<Vec<(u64, Vec<(Piece, Vec<u8>)>)>>>);
@@ -154,7 +154,7 @@ fn no_cut_goes_through_what_must_stay_whole() {
 fn counted(pattern: &str, blocks: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
     let pattern = Arc::new(Pattern::new(pattern).unwrap());
     let specials = vec!["<a b>".to_string()];
-    let work = CountWork::for_threads(2, &pattern, &specials, &Arc::default()).unwrap();
+    let work = CountWork::for_threads(2, &pattern, &specials, None, &Arc::default()).unwrap();
     let options = FeedOptions {
         keep_whole: specials,
         ..Default::default()
@@ -165,11 +165,15 @@ fn counted(pattern: &str, blocks: &[&[u8]]) -> Vec<(Vec<u8>, u64)> {
         feed.text(&mut stream, block, poll).unwrap();
     }
     feed.end_text(stream, poll).unwrap();
-    let counts = merged(feed.finish(poll).unwrap());
-    let mut rows = Vec::new();
-    counts.for_each(|pretoken, count| rows.push((pretoken.to_vec(), count)));
-    rows.sort_unstable();
-    rows
+    let tables = feed.finish(poll).unwrap();
+    let counts = Counted::from_tables(tables, None, &AtomicBool::new(false)).unwrap();
+    let (mut found, mut rows) = (Vec::new(), counts.rows());
+    counts
+        .next_rows(&mut rows, usize::MAX, |pretoken, count| {
+            found.push((pretoken.to_vec(), count));
+        })
+        .unwrap();
+    found
 }
 
 #[test]

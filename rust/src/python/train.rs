@@ -13,22 +13,28 @@ use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Fed, Feed, FeedOptions, Pool};
 use crate::pretokenize::Pattern;
-use crate::train::{CountWork, Counts, TieBreak, TrainOptions, check_size, merged};
+use crate::train::{
+    BoundedCounts, CountWork, Counted, Memory, Rows, TieBreak, TrainOptions, check_size,
+};
 use crate::vocab::Vocab;
+
+/// Counts taken between two looks at the memory they need.
+const LOOK_EVERY: usize = 1 << 12;
 
 /// Counts pretokens of whatever it is given, on threads of its own.
 #[pyclass(name = "Counter", module = "nanobpe._core", frozen)]
 struct PyCounter {
-    intake: Intake<Counts>,
+    intake: Intake<BoundedCounts>,
     /// Counts that came as such.
-    given: Mutex<Counts>,
+    given: Mutex<BoundedCounts>,
+    memory: Option<Memory>,
     fed: Arc<Fed>,
 }
 
 #[pymethods]
 impl PyCounter {
     #[new]
-    #[pyo3(signature = (pattern, special_tokens, split_on, threads, max_bytes, max_document_chars, progress))]
+    #[pyo3(signature = (pattern, special_tokens, split_on, threads, max_bytes, max_document_chars, memory, progress))]
     #[allow(clippy::too_many_arguments)] // the options of the Python functions, by name
     fn new(
         py: Python<'_>,
@@ -38,11 +44,19 @@ impl PyCounter {
         threads: usize,
         max_bytes: Option<u64>,
         max_document_chars: Option<usize>,
+        memory: Option<(usize, PathBuf)>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let memory = memory.map(|(bytes, folder)| Memory { bytes, folder });
         let pattern = py.detach(|| Pattern::new(pattern)).map(Arc::new)?;
         let distinct = Arc::<AtomicU64>::default();
-        let work = CountWork::for_threads(threads, &pattern, &special_tokens, &distinct)?;
+        let work = CountWork::for_threads(
+            threads,
+            &pattern,
+            &special_tokens,
+            memory.as_ref(),
+            &distinct,
+        )?;
         let options = FeedOptions {
             split_on,
             keep_whole: special_tokens,
@@ -63,7 +77,8 @@ impl PyCounter {
         let caller = Caller::new(progress, Box::new(row));
         Ok(Self {
             intake: Intake::new(feed, caller),
-            given: Mutex::default(),
+            given: Mutex::new(BoundedCounts::new(memory.as_ref(), threads.max(1) + 1)),
+            memory,
             fed,
         })
     }
@@ -122,17 +137,26 @@ impl PyCounter {
                     offsets.len().saturating_sub(1)
                 )));
             }
-            for (window, count) in offsets.windows(2).zip(counts) {
+            for (i, (window, count)) in offsets.windows(2).zip(counts).enumerate() {
                 let Some(pretoken) = key(window) else {
                     return Err(Error::value(
                         "the offsets of the pretokens are not in order",
                     ));
                 };
-                given.add(pretoken, *count);
+                given.table().add(pretoken, *count);
+                if i.is_multiple_of(LOOK_EVERY) {
+                    given.keep_bound()?;
+                }
             }
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// Documents and bytes that were counted elsewhere.
+    fn add_fed(&self, documents: u64, bytes: u64) {
+        self.fed.documents.fetch_add(documents, Ordering::Relaxed);
+        self.fed.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Waits for the threads and gives the counts.
@@ -142,7 +166,10 @@ impl PyCounter {
         tables.push(given);
         let [documents, bytes] =
             [&self.fed.documents, &self.fed.bytes].map(|n| n.load(Ordering::Relaxed));
-        let counts = abandonable(py, &mut Caller::silent(), |_| Ok(Arc::new(merged(tables))))?;
+        let memory = self.memory.clone();
+        let counts = abandonable(py, &mut Caller::silent(), move |stop| {
+            Counted::from_tables(tables, memory.as_ref(), stop).map(Arc::new)
+        })?;
         Ok(PyCounts {
             counts,
             documents,
@@ -154,7 +181,7 @@ impl PyCounter {
 /// Distinct pretokens and how often each occurs.
 #[pyclass(name = "Counts", module = "nanobpe._core", frozen)]
 struct PyCounts {
-    counts: Arc<Counts>,
+    counts: Arc<Counted>,
     #[pyo3(get)]
     documents: u64,
     #[pyo3(get)]
@@ -180,11 +207,30 @@ impl PyCounts {
         Ok(format!("{number:032x}"))
     }
 
-    /// The pretokens in order of their bytes, end to end; where each ends; how often each occurs.
+    /// A walk through the pretokens in order of their bytes.
+    fn rows(slf: Py<Self>, py: Python<'_>) -> PyRows {
+        let counts = slf.get();
+        let rows = Mutex::new(py.detach(|| counts.counts.rows()));
+        PyRows { counts: slf, rows }
+    }
+}
+
+/// Where a walk through counts is.
+#[pyclass(name = "CountRows", module = "nanobpe._core", frozen)]
+struct PyRows {
+    counts: Py<PyCounts>,
+    rows: Mutex<Rows>,
+}
+
+#[pymethods]
+impl PyRows {
+    /// The next pretokens, at most this many: their bytes end to end; where each begins, and where the last ends; how
+    /// often each occurs. No counts are left after an empty one.
     #[allow(clippy::type_complexity)]
-    fn to_numpy<'py>(
+    fn next<'py>(
         &self,
         py: Python<'py>,
+        most: usize,
     ) -> PyResult<(
         Bound<'py, PyArray1<u8>>,
         Bound<'py, PyArray1<i64>>,
@@ -192,35 +238,23 @@ impl PyCounts {
     )> {
         // The first array loads numpy's API, which panics where a signal comes meanwhile: not after long work.
         PyArray1::<u8>::zeros(py, 0, false);
-        let counts = self.counts.clone();
-        let (bytes, ends, numbers) =
-            abandonable(py, &mut Caller::silent(), move |_| Ok(columns(&counts)))?;
+        let counts = &self.counts.get().counts;
+        let (bytes, offsets, numbers) = py.detach(|| {
+            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut bytes, mut offsets, mut numbers) = (Vec::new(), vec![0], Vec::new());
+            counts.next_rows(&mut rows, most, |pretoken, count| {
+                bytes.extend_from_slice(pretoken);
+                offsets.push(bytes.len() as i64);
+                numbers.push(count);
+            })?;
+            Ok::<_, Error>((bytes, offsets, numbers))
+        })?;
         Ok((
             PyArray1::from_vec(py, bytes),
-            PyArray1::from_vec(py, ends),
+            PyArray1::from_vec(py, offsets),
             PyArray1::from_vec(py, numbers),
         ))
     }
-}
-
-/// The pretokens in order, where each ends, how often each occurs.
-fn columns(counts: &Counts) -> (Vec<u8>, Vec<i64>, Vec<u64>) {
-    // One allocation for all: a vector for each would take most of the time.
-    let mut arena = Vec::new();
-    let mut rows = Vec::with_capacity(counts.len());
-    counts.for_each(|pretoken, count| {
-        let start = arena.len();
-        arena.extend_from_slice(pretoken);
-        rows.push((start..arena.len(), count));
-    });
-    rows.sort_unstable_by(|(a, _), (b, _)| arena[a.clone()].cmp(&arena[b.clone()]));
-    let mut bytes = Vec::with_capacity(arena.len());
-    let mut ends = Vec::with_capacity(rows.len());
-    for (range, _) in &rows {
-        bytes.extend_from_slice(&arena[range.clone()]);
-        ends.push(bytes.len() as i64);
-    }
-    (bytes, ends, rows.iter().map(|(_, count)| *count).collect())
 }
 
 /// (tokenizer, how often the last merged pair occurred, tokens of the corpus).
@@ -251,8 +285,14 @@ fn train(
     );
     let counts = counts.counts.clone();
     abandonable(py, &mut caller, move |stop| {
-        let trained =
-            crate::train::train(&counts, vocab_size, &special_tokens, &options, &made, stop)?;
+        let trained = crate::train::train_counted(
+            &counts,
+            vocab_size,
+            &special_tokens,
+            &options,
+            &made,
+            stop,
+        )?;
         let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
         Ok((tokenizer, trained.last_count, trained.num_tokens))
     })
@@ -294,6 +334,7 @@ fn options(
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyCounter>()?;
     module.add_class::<PyCounts>()?;
+    module.add_class::<PyRows>()?;
     module.add_function(wrap_pyfunction!(train, module)?)?;
     module.add_function(wrap_pyfunction!(check_training, module)?)
 }

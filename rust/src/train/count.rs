@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::counts::Counts;
+use super::spill::{BoundedCounts, Memory};
 use crate::error::{Error, Result};
 use crate::feed::{Batch, Finder, Work};
 use crate::pretokenize::Pattern;
@@ -13,13 +13,13 @@ pub struct CountWork {
     pattern: Arc<Pattern>,
     /// Special tokens: text is split at them and nothing is counted from them.
     specials: Option<Finder>,
-    counts: Counts,
+    counts: BoundedCounts,
     /// Distinct pretokens of all threads (some counted more than once), for the display.
     distinct: Arc<AtomicU64>,
 }
 
 impl CountWork {
-    /// The work of `threads` threads.
+    /// The work of `threads` threads, whose tables and one more share `memory`.
     ///
     /// # Errors
     /// `Error::Value` if a special token is empty.
@@ -27,13 +27,14 @@ impl CountWork {
         threads: usize,
         pattern: &Arc<Pattern>,
         specials: &[String],
+        memory: Option<&Memory>,
         distinct: &Arc<AtomicU64>,
     ) -> Result<Vec<Self>> {
         let finder = Finder::new(specials, "a special token")?;
         let work = || Self {
             pattern: pattern.clone(),
             specials: finder.clone(),
-            counts: Counts::default(),
+            counts: BoundedCounts::new(memory, threads.max(1) + 1),
             distinct: distinct.clone(),
         };
         Ok((0..threads.max(1)).map(|_| work()).collect())
@@ -41,11 +42,15 @@ impl CountWork {
 
     fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
+        let mut kept = Ok(());
         self.pattern.for_some_while(text, |pretokens| {
-            counts.add_all(pretokens);
+            counts.table().add_all(pretokens);
+            kept = counts.keep_bound();
             // A custom regex may take seconds over one document.
-            !stop.load(Ordering::Relaxed)
+            kept.is_ok() && !stop.load(Ordering::Relaxed)
         })?;
+        kept?;
+        self.counts.keep_bound()?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
@@ -55,7 +60,7 @@ impl CountWork {
 }
 
 impl Work for CountWork {
-    type Output = Counts;
+    type Output = BoundedCounts;
 
     fn batch(&mut self, _: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
         let before = self.counts.len();
@@ -74,21 +79,7 @@ impl Work for CountWork {
         Ok(())
     }
 
-    fn finish(self) -> Result<Counts> {
-        Ok(self.counts)
+    fn finish(self) -> Result<BoundedCounts> {
+        self.counts.finish()
     }
-}
-
-/// All tables in one.
-pub fn merged(tables: Vec<Counts>) -> Counts {
-    let mut tables = tables.into_iter();
-    let mut all = tables.next().unwrap_or_default();
-    for mut table in tables {
-        // The smaller into the larger.
-        if table.len() > all.len() {
-            std::mem::swap(&mut table, &mut all);
-        }
-        all.merge(&table);
-    }
-    all
 }

@@ -3,6 +3,8 @@
 //! Nine of ten pretokens of a text have at most 15 bytes. Their bytes and length fill the two words of a slot, so that
 //! a look-up is one hash, one cache line and two compares. Longer ones lie in an arena behind their hash.
 
+use std::cmp::Ordering;
+
 use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes, prefetch};
 
@@ -200,24 +202,111 @@ impl Counts {
         let mut sum = 0u128;
         let mut row = Vec::new();
         self.for_each(|pretoken, count| {
-            row.clear();
-            row.extend_from_slice(pretoken);
-            row.extend_from_slice(&count.to_le_bytes());
-            sum = sum.wrapping_add(xxhash_rust::xxh3::xxh3_128(&row));
+            sum = sum.wrapping_add(row_hash(pretoken, count, &mut row));
         });
         sum
+    }
+
+    /// Bytes that the table and the long keys take.
+    pub(super) fn size(&self) -> usize {
+        self.slots.len() * size_of::<Slot>() + self.arena.len()
+    }
+
+    /// Bytes that are taken while the table grows: the old slots are there until the last has moved.
+    pub(super) fn size_growing(&self) -> usize {
+        3 * self.slots.len() * size_of::<Slot>() + self.arena.len()
+    }
+
+    /// Bytes of all distinct pretokens together.
+    pub(super) fn bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.for_each(|pretoken, _| bytes += pretoken.len());
+        bytes
+    }
+
+    /// How many pretokens can come before the table grows.
+    pub(super) fn room(&self) -> usize {
+        self.slots.len() * 5 / 8 - self.used
+    }
+
+    /// Bytes that a table of `distinct` pretokens takes, without those of more than 15 bytes.
+    pub(super) fn size_for(distinct: usize) -> usize {
+        (distinct * 8 / 5 + 1).next_power_of_two() * size_of::<Slot>()
+    }
+
+    /// Calls `f` with each pretoken and its count in order of the pretokens' bytes, and then forgets them all.
+    ///
+    /// Sorts in place: the slots are used again, and no more memory is taken.
+    ///
+    /// # Errors
+    /// What `f` raised.
+    pub(super) fn drain_sorted<E>(
+        &mut self,
+        mut f: impl FnMut(&[u8], u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut slots = std::mem::take(&mut self.slots);
+        let mut used = 0;
+        for i in 0..slots.len() {
+            if slots[i].count > 0 {
+                slots.swap(used, i);
+                used += 1;
+            }
+        }
+        slots[..used].sort_unstable_by(|a, b| self.by_bytes(a, b));
+        slots[..used]
+            .iter()
+            .try_for_each(|slot| self.with_bytes(*slot, |bytes| f(bytes, slot.count)))?;
+        slots.fill(Slot::default());
+        // The next long keys may be few, and the slots more.
+        self.arena = Vec::new();
+        (self.slots, self.used, self.total) = (slots, 0, 0);
+        Ok(())
+    }
+
+    /// The places of the pretokens in order of their bytes, for [`Counts::at`].
+    pub(super) fn sorted(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.slots.len())
+            .filter(|i| self.slots[*i].count > 0)
+            .collect();
+        places.sort_unstable_by(|a, b| self.by_bytes(&self.slots[*a], &self.slots[*b]));
+        places
+    }
+
+    /// Calls `f` with the pretoken and count at a place.
+    pub(super) fn at<T>(&self, place: usize, f: impl FnOnce(&[u8], u64) -> T) -> T {
+        let slot = self.slots[place];
+        self.with_bytes(slot, |bytes| f(bytes, slot.count))
+    }
+
+    fn by_bytes(&self, a: &Slot, b: &Slot) -> Ordering {
+        // The first eight bytes of short keys decide most comparisons.
+        if a.high < LONG && b.high < LONG && a.low != b.low {
+            return a.low.swap_bytes().cmp(&b.low.swap_bytes());
+        }
+        self.with_bytes(*a, |a| self.with_bytes(*b, |b| a.cmp(b)))
+    }
+
+    fn with_bytes<T>(&self, slot: Slot, f: impl FnOnce(&[u8]) -> T) -> T {
+        if slot.high >= LONG {
+            return f(self.long(slot));
+        }
+        f(slot.key().bytes(&mut [0; 16]))
     }
 
     /// Calls `f` with each distinct pretoken and its count, in no particular order.
     pub fn for_each(&self, mut f: impl FnMut(&[u8], u64)) {
         for slot in self.slots.iter().filter(|s| s.count > 0) {
-            if slot.high >= LONG {
-                f(self.long(*slot), slot.count);
-            } else {
-                f(slot.key().bytes(&mut [0; 16]), slot.count);
-            }
+            self.with_bytes(*slot, |bytes| f(bytes, slot.count));
         }
     }
+}
+
+/// What a pretoken adds to a fingerprint; `row` is a buffer to be used again.
+pub(super) fn row_hash(pretoken: &[u8], count: u64, row: &mut Vec<u8>) -> u128 {
+    row.clear();
+    row.extend_from_slice(pretoken);
+    row.extend_from_slice(&count.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_128(row)
 }
 
 #[inline]
@@ -227,7 +316,7 @@ fn words(key: Key) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use proptest::prelude::*;
 
@@ -259,7 +348,16 @@ mod tests {
             prop_assert_eq!(first.fingerprint(), other.fingerprint());
             prop_assert_eq!(first.len(), want.len());
             prop_assert_eq!(first.total(), want.values().sum::<u64>());
-            prop_assert_eq!(listed(&first), want);
+            prop_assert_eq!(&listed(&first), &want);
+            let sorted: Vec<_> = want.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+            let places: Vec<_> = first.sorted().into_iter().map(|i| first.at(i, |p, n| (p.to_vec(), n))).collect();
+            prop_assert_eq!(&places, &sorted);
+            let mut drained = Vec::new();
+            first.drain_sorted(|p, n| { drained.push((p.to_vec(), n)); Ok::<_, ()>(()) }).unwrap();
+            prop_assert_eq!(&drained, &sorted);
+            prop_assert!(first.is_empty() && first.total() == 0 && listed(&first).is_empty());
+            first.merge(&other);
+            prop_assert_eq!(first.fingerprint(), other.fingerprint());
         }
 
         #[test]

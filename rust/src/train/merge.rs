@@ -10,6 +10,7 @@
 //!
 //! Entries of the queue may be stale: one whose count is no longer the pair's goes back with the right one.
 
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
@@ -18,10 +19,9 @@ use super::counts::Counts;
 use super::heap::Heap;
 use super::neighbours::{Beside, Neighbours};
 use super::threads::on_threads;
-use super::tokens::Tokens;
+use super::tokens::{Candidate, Start, Tokens};
 use super::words::{Part, SMALL_IDS, Sought, Symbol, Words};
 use super::{Learned, TrainOptions};
-use crate::encode::{PairRanks, Scratch};
 use crate::error::{Error, Result};
 use crate::vocab::Merge;
 
@@ -34,14 +34,6 @@ const WORTH_A_THREAD: usize = 1 << 15;
 struct Pair {
     count: u64,
     positions: Vec<u32>,
-}
-
-/// An entry of the queue.
-#[derive(Clone, Copy)]
-pub(super) struct Candidate {
-    pub count: u64,
-    pub left: u32,
-    pub right: u32,
 }
 
 struct Trainer<'a, S> {
@@ -82,27 +74,17 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     ) -> Result<Self> {
         let tokens = Tokens::new(options);
         let longest = options.max_token_bytes.unwrap_or(usize::MAX);
-        let len = |id| tokens.len(id);
-        let min_frequency = options.min_frequency.max(1);
-        let (words, merges, least);
-        if let Some(vocab) = &options.resume {
-            let (pairs, mut scratch) = (PairRanks::new(vocab), Scratch::default());
-            let split = |word: &[u8], ids: &mut Vec<u32>| {
-                ids.extend_from_slice(scratch.merge(&pairs, word, stop));
-            };
-            words = Words::new(counts, longest, len, split, stop)?;
-            merges = vocab.merges().to_vec();
+        let mut start = Start::new(options);
+        let split = |word: &[u8], ids: &mut Vec<u32>| start.split(word, ids, stop);
+        let words = Words::new(counts, longest, |id| tokens.len(id), split, stop)?;
+        let (merges, least) = match &options.resume {
             // A pair that spells an older token becomes that token, so counts may rise again.
-            least = 1;
-        } else {
-            let split =
-                |word: &[u8], ids: &mut Vec<u32>| ids.extend(word.iter().map(|&b| u32::from(b)));
-            words = Words::new(counts, longest, len, split, stop)?;
-            merges = Vec::new();
-            least = words
-                .count_of_nth(num_ids.saturating_sub(256))
-                .max(min_frequency);
-        }
+            Some(vocab) => (vocab.merges().to_vec(), 1),
+            None => (
+                Vec::new(),
+                words.count_of_nth(num_ids.saturating_sub(256)).max(1),
+            ),
+        };
         Ok(Self {
             options,
             tokens,
@@ -122,8 +104,8 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         } else {
             self.listed_byte_pairs()?
         };
-        for ((left, right), pair) in listed {
-            self.add(left, right, pair);
+        for (pair, found) in listed {
+            self.add(pair, found);
         }
         let mut last_count = 0;
         while self.tokens.num_ids() < num_ids {
@@ -228,27 +210,20 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             .collect())
     }
 
-    /// Whether a pair may be merged some day.
-    fn is_wanted(&self, left: u32, right: u32, count: u64) -> bool {
-        let len = |id| self.tokens.len(id) as usize;
-        let fits = |most| len(left) + len(right) <= most;
-        count >= self.least && self.options.max_token_bytes.is_none_or(fits)
-    }
-
-    /// Adds occurrences of a pair to table and queue.
-    fn add(&mut self, left: u32, right: u32, more: Pair) {
-        if !self.is_wanted(left, right, more.count) {
+    /// Adds occurrences of a pair to table and queue, unless it is too rare or too long to be merged ever.
+    fn add(&mut self, pair: (u32, u32), more: Pair) {
+        if more.count < self.least || !self.tokens.allow(self.options, pair, u64::MAX) {
             return;
         }
-        let pair = self.pairs.entry((left, right)).or_default();
-        pair.count += more.count;
-        if pair.positions.is_empty() {
-            pair.positions = more.positions;
+        let known = self.pairs.entry(pair).or_default();
+        known.count += more.count;
+        if known.positions.is_empty() {
+            known.positions = more.positions;
         } else {
-            pair.positions.extend(more.positions);
+            known.positions.extend(more.positions);
         }
-        let count = pair.count;
-        self.enqueue(Candidate { count, left, right });
+        let count = known.count;
+        self.enqueue(Candidate { count, pair });
     }
 
     fn enqueue(&mut self, candidate: Candidate) {
@@ -261,12 +236,11 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         loop {
             let order = self.tokens.order(self.options.tie_break);
             let top = self.queue.pop(|a, b| order.before(a, b))?;
-            let Some(pair) = self.pairs.get(&(top.left, top.right)) else {
+            let Some(&Pair { count, .. }) = self.pairs.get(&top.pair) else {
                 continue;
             };
-            let count = pair.count;
             if count == top.count {
-                return (count >= self.options.min_frequency).then_some(top);
+                return Some(top).filter(|top| self.tokens.allow(self.options, top.pair, count));
             }
             // A count that rose has an entry of its own.
             if count < top.count {
@@ -277,83 +251,70 @@ impl<'a, S: Symbol> Trainer<'a, S> {
 
     /// Merges a pair everywhere and brings the pairs around up to date.
     fn apply(&mut self, best: Candidate) -> Result<()> {
-        let Candidate { left, right, .. } = best;
-        let id = self.tokens.joined(left, right);
-        self.merges.push(Merge { left, right, id });
-        let Some(mut pair) = self.pairs.remove(&(left, right)) else {
+        let merge = self.tokens.merge(best.pair);
+        let Merge { left, right, id } = merge;
+        self.merges.push(merge);
+        let Some(mut pair) = self.pairs.remove(&best.pair) else {
             return Ok(());
         };
         // Lists of one pass are in order; a pair that two passes made (resume) is not.
         if !pair.positions.is_sorted() {
             pair.positions.sort_unstable();
         }
-        let (before, after) = self.replace(&pair.positions, left, right, id)?;
+        let [before, after] = self.replace(&pair.positions, merge)?;
         // A pair may be made on one side of an occurrence and lost on the other side of the next: first make.
         let mut lost = Vec::with_capacity(before.len() + after.len());
-        for beside in before {
-            lost.push((beside.id, left, beside.count));
-            if let Some(positions) = beside.positions {
-                self.add(
-                    beside.id,
-                    id,
-                    Pair {
-                        count: beside.count,
-                        positions,
-                    },
-                );
+        for Beside {
+            id: neighbour,
+            count,
+            positions,
+        } in before
+        {
+            lost.push(((neighbour, left), count));
+            if let Some(positions) = positions {
+                self.add((neighbour, id), Pair { count, positions });
             }
         }
-        for beside in after {
-            lost.push((right, beside.id, beside.count));
-            if let Some(positions) = beside.positions {
-                self.add(
-                    id,
-                    beside.id,
-                    Pair {
-                        count: beside.count,
-                        positions,
-                    },
-                );
+        for Beside {
+            id: neighbour,
+            count,
+            positions,
+        } in after
+        {
+            lost.push(((right, neighbour), count));
+            if let Some(positions) = positions {
+                self.add((id, neighbour), Pair { count, positions });
             }
         }
-        for (left, right, count) in lost {
-            self.lower(left, right, count);
+        for (pair, count) in lost {
+            self.lower(pair, count);
         }
         Ok(())
     }
 
-    /// Puts `id` where `right` follows `left`; what stands before and behind it there.
-    fn replace(
-        &mut self,
-        positions: &[u32],
-        left: u32,
-        right: u32,
-        id: u32,
-    ) -> Result<(Vec<Beside>, Vec<Beside>)> {
-        let num_parts = self
-            .options
-            .threads
-            .min(positions.len() / WORTH_A_THREAD)
-            .max(1);
-        self.sides
-            .resize_with(self.sides.len().max(num_parts), Default::default);
+    /// Merges the pair at its positions; what stands before and behind them, from all threads.
+    fn replace(&mut self, positions: &[u32], merge: Merge) -> Result<[Vec<Beside>; 2]> {
+        let Merge { left, right, id } = merge;
+        let tokens = &self.tokens;
+        let num_parts = (positions.len() / WORTH_A_THREAD).clamp(1, self.options.threads.max(1));
+        if self.sides.len() < num_parts {
+            self.sides.resize_with(num_parts, Default::default);
+        }
+        for side in self.sides.iter_mut().flatten() {
+            side.resize(tokens.num_ids());
+        }
         let near: Vec<u32> = (1..num_parts)
             .map(|i| positions[positions.len() / num_parts * i])
             .collect();
         let parts = self.words.parts(&near);
-        let tokens = &self.tokens;
-        for side in self.sides.iter_mut().flatten() {
-            side.resize(tokens.num_ids());
-        }
+        let mut ends: Vec<u32> = parts.iter().skip(1).map(|part| part.start as u32).collect();
+        ends.push(u32::MAX);
         let mut rest = positions;
-        let starts: Vec<u32> = parts.iter().skip(1).map(|part| part.start as u32).collect();
-        let mut shares = Vec::with_capacity(parts.len());
-        for start in starts {
-            let (share, more) = rest.split_at(rest.partition_point(|at| *at < start));
-            shares.push(share);
+        let shares = ends.iter().map(|end| {
+            let (share, more) = rest.split_at(rest.partition_point(|at| at < end));
             rest = more;
-        }
-        shares.push(rest);
+            share
+        });
         let sought = Sought {
             left,
             left_len: tokens.len(left),
@@ -363,40 +324,26 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         let stop = self.stop;
         let jobs = parts.into_iter().zip(shares).zip(&mut self.sides);
         on_threads(jobs.collect(), |((mut part, positions), sides)| {
-            replace_in(
-                &mut part,
-                positions,
-                sought,
-                id,
-                |id| tokens.len(id),
-                sides,
-                stop,
-            )
+            let len = |id| tokens.len(id);
+            replace_in(&mut part, positions, sought, id, len, sides, stop)
         })?;
-        let longest = self.options.max_token_bytes.unwrap_or(usize::MAX);
-        let new_len = tokens.len(id) as usize;
         let keep = |neighbour: u32, count: u64| {
-            count >= self.least && new_len + tokens.len(neighbour) as usize <= longest
+            count >= self.least && tokens.allow(self.options, (id, neighbour), u64::MAX)
         };
         let (mut before, mut after): (Vec<_>, Vec<_>) = self
             .sides
             .iter_mut()
             .map(|[before, after]| (before, after))
             .unzip();
-        Ok((
-            Neighbours::together(&mut before, keep),
-            Neighbours::together(&mut after, keep),
-        ))
+        Ok([&mut before, &mut after].map(|sides| Neighbours::together(sides, keep)))
     }
 
     /// Takes occurrences away; a pair that has too few is forgotten.
-    fn lower(&mut self, left: u32, right: u32, count: u64) {
-        if let std::collections::hash_map::Entry::Occupied(mut entry) =
-            self.pairs.entry((left, right))
-        {
-            let pair = entry.get_mut();
-            pair.count -= count;
-            if pair.count < self.least {
+    fn lower(&mut self, pair: (u32, u32), count: u64) {
+        if let Entry::Occupied(mut entry) = self.pairs.entry(pair) {
+            let known = entry.get_mut();
+            known.count -= count;
+            if known.count < self.least {
                 entry.remove();
             }
         }

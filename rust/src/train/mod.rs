@@ -23,17 +23,21 @@ use crate::vocab::{Merge, Vocab};
 
 mod count;
 mod counts;
+mod external;
 mod heap;
 mod merge;
 mod neighbours;
+mod scratch;
+mod spill;
 #[cfg(test)]
 mod tests;
 mod threads;
 mod tokens;
 mod words;
 
-pub use count::{CountWork, merged};
+pub use count::CountWork;
 pub use counts::Counts;
+pub use spill::{BoundedCounts, Counted, Memory, Rows, Sorted};
 
 /// Which of several equally frequent pairs is merged first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,13 +116,54 @@ pub fn train(
     progress: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<Trained> {
+    train_with(
+        counts.is_empty(),
+        vocab_size,
+        specials,
+        options,
+        |num_ids| merge::learn(counts, num_ids, options, progress, stop),
+    )
+}
+
+/// As [`train`], from counts that may lie on disk; then the words stay there and come into memory in batches.
+///
+/// # Errors
+/// Those of [`train`], and `Error::Io` if the disk does not take the words.
+pub fn train_counted(
+    counted: &Counted,
+    vocab_size: usize,
+    specials: &[String],
+    options: &TrainOptions,
+    progress: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<Trained> {
+    let is_empty = counted.is_empty();
+    train_with(
+        is_empty,
+        vocab_size,
+        specials,
+        options,
+        |num_ids| match counted {
+            Counted::Table(counts) => merge::learn(counts, num_ids, options, progress, stop),
+            Counted::Sorted(counts) => external::learn(counts, num_ids, options, progress, stop),
+        },
+    )
+}
+
+fn train_with(
+    is_empty: bool,
+    vocab_size: usize,
+    specials: &[String],
+    options: &TrainOptions,
+    learn: impl FnOnce(usize) -> Result<Learned>,
+) -> Result<Trained> {
     check_size(vocab_size, specials, options)?;
-    if counts.is_empty() {
+    if is_empty {
         return Err(Error::value(
             "the corpus is empty: there is nothing to learn from",
         ));
     }
-    let learned = merge::learn(counts, vocab_size - specials.len(), options, progress, stop)?;
+    let learned = learn(vocab_size - specials.len())?;
     let first = learned.tokens.len() as u32;
     let specials: Vec<_> = specials.iter().cloned().zip(first..).collect();
     let tokens = (0u32..)

@@ -94,6 +94,28 @@ fn replace(tokens: &mut Vec<Vec<u8>>, (left, right): &Pair) {
     }
 }
 
+/// As [`trained`], but with the words on disk and as good as no memory.
+fn trained_on_disk(
+    words: &BTreeMap<Vec<u8>, u64>,
+    num_merges: usize,
+    options: &TrainOptions,
+    bytes: usize,
+) -> Trained {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Memory {
+        bytes,
+        folder: folder.path().to_path_buf(),
+    };
+    let mut counts = BoundedCounts::new(Some(&memory), 1);
+    words
+        .iter()
+        .for_each(|(word, n)| counts.table().add(word, *n));
+    let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let counted = Counted::from_tables(vec![counts], Some(&memory), &stop).unwrap();
+    assert!(matches!(counted, Counted::Sorted(_)));
+    train_counted(&counted, 256 + num_merges, &[], options, &progress, &stop).unwrap()
+}
+
 fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
     let mut counts = Counts::default();
     words.iter().for_each(|(word, n)| counts.add(word, *n));
@@ -142,6 +164,37 @@ proptest! {
         let trained = trained(&words, num_merges, &options);
         prop_assert_eq!(pairs(&trained.vocab), want);
         prop_assert_eq!(trained.num_tokens, num_tokens(&words, &pairs(&trained.vocab)));
+    }
+
+    #[test]
+    fn words_on_disk_change_nothing(
+        words in words(),
+        others in words(),
+        num_merges in 0usize..50,
+        tie_break in prop::sample::select(vec![TieBreak::Id, TieBreak::Bytes, TieBreak::Hf]),
+        min_frequency in 1u64..4,
+        max_token_bytes in prop::option::of(2usize..6),
+        bytes in 1usize..6000,
+        unmade in prop::collection::btree_set(
+            prop::collection::vec(prop::sample::select(&b"ab"[..]), 2..5), 0..4),
+    ) {
+        let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None, threads: 1 };
+        let want = trained(&words, num_merges, &options);
+        let got = trained_on_disk(&words, num_merges, &options, bytes);
+        prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
+        prop_assert_eq!((got.num_tokens, got.last_count), (want.num_tokens, want.last_count));
+        // With an older vocabulary, which other words do not fit and which has tokens that no merge of its own makes.
+        let old = want.vocab.tokens().map(|(_, bytes)| bytes.to_vec());
+        let old: Vec<_> = old.chain(unmade.into_iter().filter(|t| want.vocab.id(t).is_none())).collect();
+        let tokens = (0u32..).zip(old.iter().map(Vec::as_slice));
+        let old = Vocab::new(tokens, want.vocab.merges().to_vec(), &[]).unwrap();
+        let num_merges = old.len() - 256 + 20;
+        let options = TrainOptions { resume: Some(Arc::new(old)), ..options };
+        let want = trained(&others, num_merges, &options);
+        let got = trained_on_disk(&others, num_merges, &options, bytes);
+        prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
+        prop_assert_eq!(got.vocab.merges(), want.vocab.merges());
+        prop_assert_eq!((got.num_tokens, got.last_count), (want.num_tokens, want.last_count));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The tokens that a training has made so far, and the order in which equally frequent pairs are merged.
 
+use std::cmp::Ordering;
+use std::sync::atomic::AtomicBool;
+
 use rustc_hash::FxHashMap;
 
-use super::merge::Candidate;
 use super::{TieBreak, TrainOptions, byte_level_order};
-use crate::vocab::Vocab;
+use crate::encode::{PairRanks, Scratch};
+use crate::vocab::{Merge, Vocab};
 
 pub(super) struct Tokens {
     /// The bytes of every id; empty where an older vocabulary has none.
@@ -54,8 +57,8 @@ impl Tokens {
         self.lens[id as usize]
     }
 
-    /// The id of two tokens together: a new one, unless a token has these bytes.
-    pub(super) fn joined(&mut self, left: u32, right: u32) -> u32 {
+    /// The merge of two tokens: into a new id, or into the token that has their bytes already.
+    pub(super) fn merge(&mut self, (left, right): (u32, u32)) -> Merge {
         let joined = [
             self.bytes[left as usize].as_slice(),
             &self.bytes[right as usize],
@@ -68,7 +71,14 @@ impl Tokens {
             self.bytes.push(joined);
             self.places.push(next);
         }
-        id
+        Merge { left, right, id }
+    }
+
+    /// Whether a merge of the pair is allowed at this count.
+    pub(super) fn allow(&self, options: &TrainOptions, pair: (u32, u32), count: u64) -> bool {
+        let size = (self.len(pair.0) + self.len(pair.1)) as usize;
+        count >= options.min_frequency.max(1)
+            && options.max_token_bytes.is_none_or(|most| size <= most)
     }
 
     /// The order of the queue.
@@ -85,6 +95,13 @@ impl Tokens {
     }
 }
 
+/// A pair that may be merged next, with its count when it was put into the queue.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    pub count: u64,
+    pub pair: (u32, u32),
+}
+
 /// The order of the queue: the higher count first, among equals what the tie rule says.
 pub(super) struct Order<'a> {
     tie_break: TieBreak,
@@ -93,25 +110,46 @@ pub(super) struct Order<'a> {
 
 impl Order<'_> {
     pub(super) fn before(&self, a: &Candidate, b: &Candidate) -> bool {
-        if a.count != b.count {
-            return a.count > b.count;
+        self.compare(a, b).is_lt()
+    }
+
+    pub(super) fn compare(&self, a: &Candidate, b: &Candidate) -> Ordering {
+        b.count.cmp(&a.count).then_with(|| {
+            if self.tie_break == TieBreak::Bytes {
+                let bytes = |id: u32| &self.tokens.bytes[id as usize];
+                let bytes = |c: &Candidate| (bytes(c.pair.0), bytes(c.pair.1));
+                return bytes(b).cmp(&bytes(a));
+            }
+            let place = |id: u32| self.tokens.places[id as usize];
+            let places = |c: &Candidate| (place(c.pair.0), place(c.pair.1));
+            places(a).cmp(&places(b))
+        })
+    }
+}
+
+/// How words are split before anything is learnt: into bytes, or as the vocabulary to extend encodes them.
+pub(super) enum Start {
+    Bytes,
+    Older(Box<(PairRanks, Scratch)>),
+}
+
+impl Start {
+    pub(super) fn new(options: &TrainOptions) -> Self {
+        match &options.resume {
+            None => Self::Bytes,
+            Some(vocab) => Self::Older(Box::new((PairRanks::new(vocab), Scratch::default()))),
         }
-        if self.tie_break == TieBreak::Bytes {
-            let bytes = |c: &Candidate| {
-                (
-                    &self.tokens.bytes[c.left as usize],
-                    &self.tokens.bytes[c.right as usize],
-                )
-            };
-            return bytes(a) > bytes(b);
+    }
+
+    /// Appends the ids that a word starts as; nonsense once `stop` is set.
+    pub(super) fn split(&mut self, word: &[u8], ids: &mut Vec<u32>, stop: &AtomicBool) {
+        match self {
+            Self::Bytes => ids.extend(word.iter().map(|&byte| u32::from(byte))),
+            Self::Older(older) => {
+                let (pairs, scratch) = &mut **older;
+                ids.extend_from_slice(scratch.merge(pairs, word, stop));
+            }
         }
-        let places = |c: &Candidate| {
-            (
-                self.tokens.places[c.left as usize],
-                self.tokens.places[c.right as usize],
-            )
-        };
-        places(a) < places(b)
     }
 }
 

@@ -1,0 +1,555 @@
+//! The merge loop for words that do not fit into memory: they lie on disk and come in batches.
+//!
+//! The counts of all pairs are in memory, the words are not. A batch begins with the pairs that are next in the queue,
+//! as many as have room for their words; one pass over the disk brings those words in and copies the others. While the
+//! best pair is one of those, or holds a symbol made since, every word that has it is in memory, and its merge changes
+//! the counts as it would with all words there. The batch ends before the first merge of any other pair, so the merges
+//! are those of [`super::merge`] whatever the memory. A pair whose words have no room by themselves is merged during a
+//! pass. Words that have become one symbol are dropped, so the passes get shorter.
+//!
+//! A pass costs about as much as counting pairs once. There are about as many as merges in all words together go into
+//! the memory: some tens for words of ten times the memory. Each merge of a word costs its length, as words are short.
+
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{self, AtomicBool, AtomicU64};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::heap::Heap;
+use super::scratch::{Reader, Run, Scratch};
+use super::spill::{Memory, Sorted};
+use super::tokens::{Candidate, Start, Tokens};
+use super::{Learned, TrainOptions};
+use crate::error::{Error, Result};
+use crate::vocab::Merge;
+
+/// Words between two looks at whether the work is still wanted.
+const LOOK_EVERY: u64 = 1 << 14;
+/// Bytes of a word in memory beside its symbols, and of each place in a list.
+const WORD_BYTES: usize = 24;
+const PLACE_BYTES: usize = 8;
+/// Bytes of a list without its places, and of its pair's entries in the queue.
+const LIST_BYTES: usize = 128;
+/// Bytes of a pair in the table, at its usual load.
+const PAIR_BYTES: usize = 48;
+
+type Pair = (u32, u32);
+
+/// How often a pair occurs: in the corpus, and in the distinct words.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    count: u64,
+    places: u64,
+}
+
+/// What a merge changes for one pair.
+#[derive(Default)]
+struct Change {
+    more: Found,
+    less: Found,
+    /// The words in memory that have the pair anew.
+    words: Vec<u32>,
+}
+
+/// Words in memory and where the pairs lie that may be merged next.
+#[derive(Default)]
+struct Batch {
+    symbols: Vec<u32>,
+    /// Of each word where its symbols start, how many it has, and how often it occurs.
+    words: Vec<(usize, u32, u64)>,
+    /// Of each pair here the words that have it, or had it before other merges.
+    lists: FxHashMap<Pair, Vec<u32>>,
+    /// Entries of all lists.
+    places: usize,
+    /// The first id that is made in this batch.
+    first_id: u32,
+}
+
+impl Batch {
+    fn new(pairs: &[Candidate], first_id: u32) -> Self {
+        Self {
+            lists: pairs.iter().map(|c| (c.pair, Vec::new())).collect(),
+            first_id,
+            ..Self::default()
+        }
+    }
+
+    /// Whether every word that has the pair is here.
+    fn covers(&self, pair: Pair) -> bool {
+        pair.0 >= self.first_id || pair.1 >= self.first_id || self.lists.contains_key(&pair)
+    }
+
+    fn size(&self) -> usize {
+        let words = 4 * self.symbols.len() + WORD_BYTES * self.words.len();
+        words + PLACE_BYTES * self.places + LIST_BYTES * self.lists.len()
+    }
+
+    /// Takes a word in if it has a listed pair.
+    fn add(&mut self, word: &[u32], count: u64) -> bool {
+        let index = self.words.len() as u32;
+        let mut has = false;
+        for pair in word.windows(2) {
+            if let Some(list) = self.lists.get_mut(&(pair[0], pair[1])) {
+                has = true;
+                if list.last() != Some(&index) {
+                    list.push(index);
+                    self.places += 1;
+                }
+            }
+        }
+        if has {
+            let start = self.symbols.len();
+            self.symbols.extend_from_slice(word);
+            self.words.push((start, word.len() as u32, count));
+        }
+        has
+    }
+}
+
+struct Trainer<'a> {
+    options: &'a TrainOptions,
+    memory: &'a Memory,
+    progress: &'a AtomicU64,
+    stop: &'a AtomicBool,
+    tokens: Tokens,
+    pairs: FxHashMap<Pair, Found>,
+    merges: Vec<Merge>,
+    last_count: u64,
+    /// The words of more than one symbol: how many, how many symbols they have, and where they are.
+    num_words: u64,
+    num_symbols: u64,
+    run: Run,
+    /// Symbols of the words that are one symbol.
+    single: u64,
+}
+
+/// Learns merges until `num_ids` ids exist or no pair is left, after those of `options.resume`.
+pub(super) fn learn(
+    counts: &Sorted,
+    num_ids: usize,
+    options: &TrainOptions,
+    progress: &AtomicU64,
+    stop: &AtomicBool,
+) -> Result<Learned> {
+    let mut trainer = Trainer::new(counts, options, progress, stop)?;
+    while trainer.tokens.num_ids() < num_ids && trainer.batch(num_ids)? {}
+    let num_tokens = trainer.num_tokens()?;
+    Ok(Learned {
+        tokens: trainer.tokens.into_bytes(),
+        merges: trainer.merges,
+        last_count: trainer.last_count,
+        num_tokens,
+    })
+}
+
+impl<'a> Trainer<'a> {
+    fn new(
+        counts: &'a Sorted,
+        options: &'a TrainOptions,
+        progress: &'a AtomicU64,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let mut start = Start::new(options);
+        let mut scratch = Scratch::new(&counts.memory().folder)?;
+        let mut trainer = Self {
+            options,
+            memory: counts.memory(),
+            progress,
+            stop,
+            tokens: Tokens::new(options),
+            pairs: FxHashMap::default(),
+            merges: (options.resume.as_ref())
+                .map_or_else(Vec::new, |vocab| vocab.merges().to_vec()),
+            last_count: 0,
+            num_words: 0,
+            num_symbols: 0,
+            run: scratch.end_run()?,
+            single: 0,
+        };
+        let (mut word, mut seen) = (Vec::new(), 0);
+        counts.for_each(|pretoken, count| {
+            trainer.look(&mut seen)?;
+            word.clear();
+            start.split(pretoken, &mut word, stop);
+            for pair in word.windows(2) {
+                let found = trainer.pairs.entry((pair[0], pair[1])).or_default();
+                found.count += count;
+                found.places += 1;
+            }
+            trainer.put(&mut scratch, &word, count)
+        })?;
+        trainer.run = scratch.end_run()?;
+        Ok(trainer)
+    }
+
+    fn look(&self, seen: &mut u64) -> Result<()> {
+        *seen += 1;
+        if seen.is_multiple_of(LOOK_EVERY) && self.stop.load(atomic::Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Writes a word for the next pass, or drops it if it is one symbol.
+    fn put(&mut self, scratch: &mut Scratch, word: &[u32], count: u64) -> Result<()> {
+        if word.len() == 1 {
+            self.single = self.single.saturating_add(count);
+            return Ok(());
+        }
+        self.num_words += 1;
+        self.num_symbols += word.len() as u64;
+        scratch.write_number(word.len() as u64)?;
+        scratch.write_number(count)?;
+        word.iter()
+            .try_for_each(|symbol| scratch.write_number(u64::from(*symbol)))
+    }
+
+    /// One pass over the words and the merges that it allows; whether there were any.
+    fn batch(&mut self, num_ids: usize) -> Result<bool> {
+        let room = self.room();
+        let mut next = self.next_pairs(room);
+        let Some(&first) = next.first() else {
+            return Ok(false);
+        };
+        let mut scratch = Scratch::new(&self.memory.folder)?;
+        let run = std::mem::replace(&mut self.run, scratch.end_run()?);
+        (self.num_words, self.num_symbols) = (0, 0);
+        let first_id = self.tokens.num_ids() as u32;
+        let mut alone = (next.len() == 1).then(|| self.alone(first));
+        let mut batch = Batch::new(&next, first_id);
+        let mut lefts: FxHashSet<u32> = next.iter().map(|c| c.pair.0).collect();
+        let (mut reader, mut word, mut seen) = (run.read(), Vec::new(), 0);
+        while let Some(count) = read(&mut reader, &mut word)? {
+            self.look(&mut seen)?;
+            if let Some(alone) = &mut alone {
+                alone.apply(&mut word, count, None);
+            } else if word.iter().any(|symbol| lefts.contains(symbol)) && batch.add(&word, count) {
+                if batch.size() > room {
+                    next.truncate(next.len() / 2);
+                    lefts = next.iter().map(|c| c.pair.0).collect();
+                    alone = (next.len() == 1).then(|| self.alone(first));
+                    batch = self.shrink(batch, &next, alone.as_mut(), &mut scratch)?;
+                }
+                continue;
+            }
+            self.put(&mut scratch, &word, count)?;
+        }
+        drop(reader);
+        drop(run);
+        if let Some(alone) = alone {
+            self.settle(alone, &mut Batch::default());
+        } else {
+            self.merge_batch(&mut batch, &next, num_ids, room)?;
+            for (start, len, count) in std::mem::take(&mut batch.words) {
+                self.look(&mut seen)?;
+                self.put(
+                    &mut scratch,
+                    &batch.symbols[start..start + len as usize],
+                    count,
+                )?;
+            }
+        }
+        self.run = scratch.end_run()?;
+        Ok(true)
+    }
+
+    /// Bytes for a batch: what the pairs leave, and always a quarter.
+    fn room(&self) -> usize {
+        let bytes = self.memory.bytes;
+        bytes
+            .saturating_sub(PAIR_BYTES * self.pairs.len())
+            .max(bytes / 4)
+    }
+
+    /// The pairs that are next in the queue, in order: about as many as have room for their words.
+    fn next_pairs(&self, room: usize) -> Vec<Candidate> {
+        let length = self.num_symbols / self.num_words.max(1) + 1;
+        let word_bytes = 4 * length as usize + WORD_BYTES + PLACE_BYTES;
+        let size = |found: &Found| LIST_BYTES + word_bytes * found.places as usize;
+        // Sizes by count in steps of a thousandth: the queue's beginning without a sort of all pairs.
+        let mut sizes = vec![0; step(u64::MAX) + 1];
+        for (pair, found) in &self.pairs {
+            if self.is_allowed(*pair, found.count) {
+                sizes[step(found.count)] += size(found);
+            }
+        }
+        let mut sum = 0;
+        let last = (0..sizes.len())
+            .rev()
+            .find(|i| {
+                sum += sizes[*i];
+                sum > room
+            })
+            .unwrap_or(0);
+        let mut next: Vec<Candidate> = self
+            .pairs
+            .iter()
+            .filter(|(pair, found)| {
+                step(found.count) >= last && self.is_allowed(**pair, found.count)
+            })
+            .map(|(&pair, found)| Candidate {
+                count: found.count,
+                pair,
+            })
+            .collect();
+        let order = self.tokens.order(self.options.tie_break);
+        next.sort_unstable_by(|a, b| order.compare(a, b));
+        let mut sum = 0;
+        let fitting = next.iter().take_while(|c| {
+            sum += size(&self.pairs[&c.pair]);
+            sum <= room
+        });
+        let fitting = fitting.count().max(1);
+        next.truncate(fitting);
+        next
+    }
+
+    fn is_allowed(&self, pair: Pair, count: u64) -> bool {
+        self.tokens.allow(self.options, pair, count)
+    }
+
+    /// A batch of the words that have one of `next`; the others go to disk, merged if there is a merge.
+    fn shrink(
+        &mut self,
+        batch: Batch,
+        next: &[Candidate],
+        mut alone: Option<&mut Merging>,
+        scratch: &mut Scratch,
+    ) -> Result<Batch> {
+        let left = if alone.is_none() { next } else { &[] };
+        let mut kept = Batch::new(left, batch.first_id);
+        drop(batch.lists);
+        // In place: a word never moves to a later place.
+        let mut symbols = batch.symbols;
+        let mut word = Vec::new();
+        let mut end = 0;
+        for (start, len, count) in batch.words {
+            word.clear();
+            word.extend_from_slice(&symbols[start..start + len as usize]);
+            kept.symbols.clear();
+            if kept.add(&word, count) {
+                symbols[end..end + word.len()].copy_from_slice(&word);
+                if let Some(last) = kept.words.last_mut() {
+                    last.0 = end;
+                }
+                end += word.len();
+                continue;
+            }
+            if let Some(alone) = &mut alone {
+                alone.apply(&mut word, count, None);
+            }
+            self.put(scratch, &word, count)?;
+        }
+        symbols.truncate(end);
+        kept.symbols = symbols;
+        Ok(kept)
+    }
+
+    /// Merges pairs while the best is not after the last of `next`.
+    fn merge_batch(
+        &mut self,
+        batch: &mut Batch,
+        next: &[Candidate],
+        num_ids: usize,
+        room: usize,
+    ) -> Result<()> {
+        let Some(&last) = next.last() else {
+            return Ok(());
+        };
+        let mut queue = Heap::default();
+        for candidate in next {
+            queue.push(*candidate, |a, b| self.before(a, b));
+        }
+        let mut seen = 0;
+        while self.tokens.num_ids() < num_ids {
+            let Some(best) = self.best(&mut queue) else {
+                break;
+            };
+            if self.before(&last, &best) {
+                break;
+            }
+            let mut merging = self.alone(best);
+            let list = batch.lists.remove(&best.pair).unwrap_or_default();
+            batch.places -= list.len();
+            for index in list {
+                self.look(&mut seen)?;
+                let (start, len, count) = &mut batch.words[index as usize];
+                let word = &mut batch.symbols[*start..*start + *len as usize];
+                *len = merging.replace(word, *count, Some(index)) as u32;
+            }
+            let changed = self.settle(merging, batch);
+            let mut foreign = false;
+            for pair in changed {
+                let count = self.pairs[&pair].count;
+                let candidate = Candidate { count, pair };
+                if !self.is_allowed(pair, count) {
+                    continue;
+                }
+                if batch.covers(pair) {
+                    queue.push(candidate, |a, b| self.before(a, b));
+                } else {
+                    // A merge into an older token makes old pairs more frequent, also those that are not here.
+                    foreign |= !self.before(&last, &candidate);
+                }
+            }
+            if foreign || batch.size() > room + room / 4 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first of the queue whose count is still right.
+    fn best(&self, queue: &mut Heap<Candidate>) -> Option<Candidate> {
+        loop {
+            let top = queue.pop(|a, b| self.before(a, b))?;
+            let count = self.pairs.get(&top.pair).map_or(0, |found| found.count);
+            if count == top.count {
+                return Some(top);
+            }
+            // A count that rose has an entry of its own.
+            if count < top.count && self.is_allowed(top.pair, count) {
+                queue.push(Candidate { count, ..top }, |a, b| self.before(a, b));
+            }
+        }
+    }
+
+    /// Makes the merge of a pair: into a new id, or into the token that its bytes already are.
+    fn alone(&mut self, best: Candidate) -> Merging {
+        let merge = self.tokens.merge(best.pair);
+        self.merges.push(merge);
+        self.last_count = best.count;
+        Merging {
+            merge,
+            changes: FxHashMap::default(),
+        }
+    }
+
+    /// Brings the counts of pairs up to date, and the lists of those whose words are in memory; gives the pairs that
+    /// occur more often.
+    fn settle(&mut self, merging: Merging, batch: &mut Batch) -> Vec<Pair> {
+        self.progress
+            .store(self.tokens.num_ids() as u64, atomic::Ordering::Relaxed);
+        let mut risen = Vec::new();
+        for (pair, change) in merging.changes {
+            let found = self.pairs.entry(pair).or_default();
+            found.count = found.count + change.more.count - change.less.count;
+            found.places = found.places + change.more.places - change.less.places;
+            if found.places == 0 {
+                self.pairs.remove(&pair);
+                continue;
+            }
+            if change.more.count > change.less.count {
+                risen.push(pair);
+            }
+            // Of other pairs there are words elsewhere too.
+            if !change.words.is_empty() && batch.covers(pair) {
+                batch.places += change.words.len();
+                match batch.lists.entry(pair) {
+                    Entry::Occupied(mut list) => list.get_mut().extend(change.words),
+                    Entry::Vacant(list) => drop(list.insert(change.words)),
+                }
+            }
+        }
+        risen
+    }
+
+    /// How many symbols all words have, each as often as it occurs.
+    fn num_tokens(&self) -> Result<u64> {
+        let (mut reader, mut word, mut seen) = (self.run.read(), Vec::new(), 0);
+        let mut tokens = self.single;
+        while let Some(count) = read(&mut reader, &mut word)? {
+            self.look(&mut seen)?;
+            tokens = tokens.saturating_add(count.saturating_mul(word.len() as u64));
+        }
+        Ok(tokens)
+    }
+
+    fn before(&self, a: &Candidate, b: &Candidate) -> bool {
+        self.tokens.order(self.options.tie_break).before(a, b)
+    }
+}
+
+/// A merge under way and what it has changed so far.
+struct Merging {
+    merge: Merge,
+    changes: FxHashMap<Pair, Change>,
+}
+
+impl Merging {
+    fn apply(&mut self, word: &mut Vec<u32>, count: u64, index: Option<u32>) {
+        let len = self.replace(word, count, index);
+        word.truncate(len);
+    }
+
+    /// Replaces the pair in a word from left to right; gives how many symbols it has then.
+    fn replace(&mut self, word: &mut [u32], count: u64, index: Option<u32>) -> usize {
+        let Merge { left, right, id } = self.merge;
+        let is_pair =
+            |word: &[u32], i: usize| i + 1 < word.len() && word[i] == left && word[i + 1] == right;
+        let (mut i, mut end) = (0, 0);
+        // The symbol before `i` as it was.
+        let mut before = None;
+        while i < word.len() {
+            let symbol = word[i];
+            if !is_pair(word, i) {
+                word[end] = symbol;
+                end += 1;
+                i += 1;
+                before = Some(symbol);
+                continue;
+            }
+            self.less((left, right), count);
+            if let Some(before) = before {
+                self.less((before, left), count);
+                self.more((word[end - 1], id), count, index);
+            }
+            // Where the pair comes again, the next round takes care of what lies between.
+            if i + 2 < word.len() && !is_pair(word, i + 2) {
+                self.less((right, word[i + 2]), count);
+                self.more((id, word[i + 2]), count, index);
+            }
+            word[end] = id;
+            end += 1;
+            i += 2;
+            before = Some(right);
+        }
+        end
+    }
+
+    fn less(&mut self, pair: Pair, count: u64) {
+        let less = &mut self.changes.entry(pair).or_default().less;
+        less.count += count;
+        less.places += 1;
+    }
+
+    fn more(&mut self, pair: Pair, count: u64, index: Option<u32>) {
+        let change = self.changes.entry(pair).or_default();
+        change.more.count += count;
+        change.more.places += 1;
+        change
+            .words
+            .extend(index.filter(|i| change.words.last() != Some(i)));
+    }
+}
+
+/// The next word and how often it occurs.
+fn read(reader: &mut Reader, word: &mut Vec<u32>) -> Result<Option<u64>> {
+    if !reader.has_more()? {
+        return Ok(None);
+    }
+    let len = reader.number()?;
+    let count = reader.number()?;
+    word.clear();
+    for _ in 0..len {
+        word.push(reader.number()? as u32);
+    }
+    Ok(Some(count))
+}
+
+/// Numbers in order, so that those of one step differ by at most a thousandth.
+fn step(count: u64) -> usize {
+    const BITS: u32 = 10;
+    let exponent = count.checked_ilog2().unwrap_or(0).saturating_sub(BITS);
+    ((exponent as usize) << BITS) + (count >> exponent) as usize
+}
