@@ -69,7 +69,7 @@ impl Cache {
     /// The line of a hash.
     #[inline]
     pub fn place(&self, hash: u64) -> usize {
-        (u128::from(hash) * self.lines.len() as u128 >> 64) as usize
+        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
     }
 
     /// Loads a line that is needed soon.
