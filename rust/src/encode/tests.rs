@@ -119,6 +119,54 @@ proptest! {
     }
 }
 
+/// Merges of any two tokens made so far, over the bytes of few characters: tokens that end within characters, that
+/// reach across them, and that no text's merging reaches.
+fn random_vocab(choices: &[(u32, u32)], letters: &[u8]) -> Vocab {
+    let mut merges = Vec::new();
+    let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+    let mut usable: Vec<u32> = letters.iter().map(|b| u32::from(*b)).collect();
+    for (a, b) in choices {
+        let pick = |n: u32| usable[n as usize % usable.len()];
+        let (left, right) = (pick(*a), pick(*b));
+        let joined = [&tokens[left as usize][..], &tokens[right as usize]].concat();
+        if joined.len() <= 24 && !tokens.contains(&joined) {
+            usable.push(tokens.len() as u32);
+            tokens.push(joined);
+            merges.push((left, right));
+        }
+    }
+    Vocab::trained(&merges, &[]).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn parts_of_long_pretokens_give_the_ids_of_the_whole(
+        choices in prop::collection::vec((any::<u32>(), any::<u32>()), 1..60),
+        texts in prop::collection::vec("[\u{65e5}\u{672c}\u{440}\u{443}ab\u{1f642}]{1,30}", 1..30),
+    ) {
+        let vocab = random_vocab(&choices, "\u{65e5}\u{672c}\u{440}\u{443}ab\u{1f642}".as_bytes());
+        let encoder = Encoder::new(&vocab, &Pattern::new("(?s).+").unwrap());
+        for text in texts.iter().chain(&texts) {
+            // A text that is itself a token is emitted whole.
+            let want = vocab.id(text.as_bytes()).map_or_else(|| by_definition(&vocab, text.as_bytes()), |id| vec![id]);
+            prop_assert_eq!(encode(&encoder, text.as_bytes()), want, "{:?}", text);
+        }
+    }
+
+    #[test]
+    fn full_caches_agree(words in prop::collection::vec("[abc\u{65e5}\u{672c}]{1,12}", 1..100)) {
+        let encoder = encoder("nano");
+        let text = words.join(" ");
+        let want = encode(&encoder, text.as_bytes());
+        encoder.set_cache_mib(1);
+        let all: Vec<String> = (0..30_000).map(|i| format!(" {i:x}abc {}", "a\u{65e5}b".repeat(i % 9))).collect();
+        encode(&encoder, all.concat().as_bytes());
+        for _ in 0..2 {
+            prop_assert_eq!(&encode(&encoder, text.as_bytes()), &want);
+        }
+    }
+}
+
 #[test]
 fn long_runs_cost_no_more_than_others() {
     for text in [

@@ -1,6 +1,6 @@
 //! Buffers that go round: filled by the reader, emptied by a worker, filled again.
 //!
-//! A fresh buffer of a megabyte costs 256 page faults, which took as long as counting what was read into it.
+//! A fresh buffer of a megabyte costs 256 page faults each time.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};

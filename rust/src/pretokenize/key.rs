@@ -22,8 +22,8 @@ const BYTES: [u128; 16] = {
 pub(crate) struct Key(pub u128);
 
 impl Key {
-    /// The key of 1 to 15 bytes from `start` on. Reading 16 bytes there and masking costs a fifth of a copy whose
-    /// length is different each time.
+    /// The key of 1 to 15 bytes from `start` on. Reading 16 bytes there and masking is faster than a copy whose length
+    /// is different each time.
     #[inline]
     pub fn new(text: &[u8], start: usize, len: usize) -> Self {
         let word = if let Some(window) = text.get(start..start + 16) {
