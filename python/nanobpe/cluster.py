@@ -103,7 +103,7 @@ def _count_on_cluster(
 ) -> None:
     processors = int(ray.cluster_resources().get("CPU", 1))
     parcels = _parcels(found, processors, options.split_on)
-    tell = options.told("count")
+    tell, row = options.told("count"), {"total": len(parcels)}
     plain = replace(options, threads=1, cluster=None, resume=None, progress=None)
     count = ray.remote(num_cpus=1, max_retries=_RETRIES, num_returns=2)(_count)
     add = ray.remote(num_cpus=1, max_retries=_RETRIES)(_add)
@@ -130,12 +130,12 @@ def _count_on_cluster(
             documents, num_bytes = documents + numbers[0], num_bytes + numbers[1]
         if tell:
             tasks = given - len(waiting)
-            tell({"tasks": tasks, "documents": documents, "bytes": num_bytes})
+            tell(row | {"tasks": tasks, "documents": documents, "bytes": num_bytes})
     counter.add_fed(documents, num_bytes)
     whole = add.remote(plain, *(table for level in levels for table in level))
     while not ray.wait([whole], timeout=_LOOK)[0]:
         if tell:
-            tell({"tasks": given, "documents": documents, "bytes": num_bytes})
+            tell(row | {"tasks": given, "documents": documents, "bytes": num_bytes})
     for batch in ray.get(whole).to_batches():
         sources.feed_counts(counter, batch)
 
