@@ -14,7 +14,7 @@ pub(crate) unsafe trait Plain: Copy {}
 /// A table of a fixed length, zeroed, on memory of its own that is touched as it fills.
 ///
 /// Huge pages are asked for where the system gives them on request: random look-ups in megabytes otherwise miss the
-/// processor's table of pages as well (encoding gains 15 % when cold). An ordinary allocation of this alignment
+/// processor's table of pages as well (encoding English gains 26 % when cold, 4 % warm). An ordinary allocation of this alignment
 /// would be zeroed, and so touched, at once.
 pub(crate) struct Table<T> {
     memory: MmapMut,
@@ -72,6 +72,26 @@ impl<T: Plain> DerefMut for Table<T> {
                 self.memory.as_mut_ptr().add(self.start).cast(),
                 self.len,
             )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SAFETY: a number.
+    unsafe impl Plain for u64 {}
+
+    #[test]
+    fn a_table_is_what_a_vector_is() {
+        for len in [0, 1, 1000, 1 << 19] {
+            let (mut table, mut vector) = (Table::<u64>::new(len), vec![0; len]);
+            assert_eq!(*table, *vector);
+            for i in (0..len).step_by(7) {
+                (table[i], vector[i]) = (i as u64, i as u64);
+            }
+            assert_eq!(*table, *vector);
         }
     }
 }

@@ -66,6 +66,11 @@ impl Cache {
         self.mib
     }
 
+    /// Entries that the lines hold at most.
+    pub fn num_entries(&self) -> usize {
+        2 * self.lines.len()
+    }
+
     /// The line of a hash.
     #[inline]
     pub fn place(&self, hash: u64) -> usize {

@@ -142,10 +142,19 @@ impl Encoder {
         let mib = self.cache_mib();
         match self.pool.take() {
             Some(state) if state.cache.mib() == mib => state,
-            _ => Box::new(State {
-                cache: Cache::new(mib),
-                scratch: Scratch::default(),
-            }),
+            _ => {
+                let mut cache = Cache::new(mib);
+                // Nine of ten pretokens are a token, mostly an old one: known from the start, those cost no look-up
+                // elsewhere when first seen (a tenth of a first pass). More of them would crowd the lines.
+                let most = cache.num_entries() / 16;
+                for (key, id) in self.whole.iter().filter(|(_, id)| (*id as usize) < most) {
+                    cache.put(cache.place(key.hash()), key, &[id]);
+                }
+                Box::new(State {
+                    cache,
+                    scratch: Scratch::default(),
+                })
+            }
         }
     }
 

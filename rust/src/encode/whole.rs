@@ -37,6 +37,12 @@ impl WholeTokens {
         whole
     }
 
+    /// The tokens of up to 15 bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, u32)> {
+        let all = self.keys.iter().copied().zip(self.ids.iter().copied());
+        all.filter(|(key, _)| *key != Key::default())
+    }
+
     #[inline]
     fn slot(&self, key: Key) -> usize {
         let mask = self.keys.len() - 1;
