@@ -29,6 +29,7 @@ mod joints;
 mod merge;
 mod pairs;
 mod pool;
+mod small;
 pub mod spans;
 pub mod special;
 pub mod stream;
@@ -36,15 +37,19 @@ pub mod stream;
 mod tests;
 mod whole;
 
-use cache::{Cache, MOST_IDS};
+use cache::{Cache, Found, MOST_IDS};
 use joints::Joints;
 pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
+use small::{SMALL_BYTES, Small, SmallIds, SmallKey};
 use whole::WholeTokens;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
 pub const CACHE_MIB: usize = 32;
+
+/// The table of small pretokens has 2^16 pairs of entries, 2 MiB, as the second level of a processor's cache.
+const SMALL_BITS: u32 = 16;
 
 /// Pretokens looked up together, so that their lines are fetched at the same time and not one after the other: the
 /// wait for memory is half of the whole time otherwise.
@@ -62,7 +67,10 @@ pub struct Encoder {
 
 /// What one thread needs while it encodes.
 struct State {
+    small: Small,
     cache: Cache,
+    /// The larger pretokens of the group at hand, in parts.
+    wanted: Vec<Wanted>,
     scratch: Scratch,
 }
 
@@ -143,17 +151,14 @@ impl Encoder {
         match self.pool.take() {
             Some(state) if state.cache.mib() == mib => state,
             _ => {
-                let mut cache = Cache::new(mib);
-                // Nine of ten pretokens are a token, mostly an old one: known from the start, those cost no look-up
-                // elsewhere when first seen (a tenth of a first pass). More of them would crowd the lines.
-                let most = cache.num_entries() / 16;
-                for (key, id) in self.whole.iter().filter(|(_, id)| (*id as usize) < most) {
-                    cache.put(cache.place(key.hash()), key, &[id]);
-                }
-                Box::new(State {
-                    cache,
+                let mut state = Box::new(State {
+                    small: Small::new((mib > 0).then_some(SMALL_BITS)),
+                    cache: Cache::new(mib),
+                    wanted: Vec::new(),
                     scratch: Scratch::default(),
-                })
+                });
+                state.know(&self.whole);
+                state
             }
         }
     }
@@ -168,94 +173,148 @@ impl Encoder {
     ) {
         let Pretokens { text, start, ends } = pretokens;
         let mut start = start;
-        let mut ahead = [Wanted::default(); AHEAD];
-        let mut num = 0;
-        for &end in ends {
-            if num == AHEAD {
-                self.encode_wanted(state, text, &ahead, out, stop);
-                num = 0;
+        for ends in ends.chunks(AHEAD) {
+            self.encode_few(state, Pretokens { text, start, ends }, out, stop);
+            start = ends[ends.len() - 1];
+        }
+    }
+
+    /// The same for at most [`AHEAD`].
+    fn encode_few(
+        &self,
+        state: &mut State,
+        group: Pretokens<'_>,
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        let Pretokens { text, start, ends } = group;
+        let mut places = [(SmallKey::default(), 0); AHEAD];
+        let mut larger = state.small.places(group, &mut places);
+        self.prepare(state, group, larger);
+        let mut wanted = 0;
+        // Ids not yet appended. Two or four are written whatever the number, which costs no branch.
+        let mut ids = [0; 2 * small::MOST_IDS * AHEAD];
+        let (mut num, mut at, mut start) = (0, 0, start);
+        loop {
+            let next = (larger.trailing_zeros() as usize).min(ends.len());
+            while at < next {
+                let known;
+                (known, num) = state.small.get_some(&places[at..next], &mut ids, num);
+                at += known;
+                if at < next {
+                    let from = if known > 0 { ends[at - 1] } else { start };
+                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                    self.encode_small(state, &text[from..ends[at]], out, stop);
+                    at += 1;
+                }
+                start = ends[at - 1];
             }
+            let Some(&end) = ends.get(next) else {
+                break;
+            };
+            while start < end {
+                let want = state.wanted[wanted];
+                wanted += 1;
+                start = want.start + want.len();
+                match state.found(&want, text) {
+                    Some((known, n)) if n <= MOST_IDS && num + MOST_IDS <= ids.len() => {
+                        ids[num..num + MOST_IDS].copy_from_slice(known);
+                        num += n;
+                    }
+                    found => {
+                        out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+                        match found {
+                            Some(found) => out.extend_from_slice(state.cache.ids_of(found)),
+                            None => self.encode_new(state, &want, want.bytes(text), out, stop),
+                        }
+                    }
+                }
+            }
+            // The small ones that may follow have room.
+            if num > AHEAD * small::MOST_IDS {
+                out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
+            }
+            at = next + 1;
+            larger &= larger - 1;
+        }
+        out.extend_from_slice(&ids[..num]);
+    }
+
+    /// Fetches the lines of the pretokens that are not small, and of their parts.
+    fn prepare(&self, state: &mut State, group: Pretokens<'_>, mut larger: u64) {
+        let Pretokens { text, start, ends } = group;
+        state.wanted.clear();
+        while larger != 0 {
+            let i = larger.trailing_zeros() as usize;
+            larger &= larger - 1;
+            let (mut start, end) = (if i == 0 { start } else { ends[i - 1] }, ends[i]);
             let len = end - start;
             if len <= KEY_BYTES {
                 let key = Key::new(text, start, len);
-                ahead[num] = Wanted::new(&state.cache, key, key.hash(), start);
-                num += 1;
-                start = end;
+                state.want(key, key.hash(), start);
                 continue;
             }
             let is_whole = self.joints.cut(&text[start..end]) == len;
             while start < end {
-                if num == AHEAD {
-                    self.encode_wanted(state, text, &ahead, out, stop);
-                    num = 0;
-                }
                 let len = if is_whole {
                     len
                 } else {
                     self.joints.cut(&text[start..end])
                 };
-                ahead[num] = if len <= PART_BYTES && !is_whole {
+                if len <= PART_BYTES && !is_whole {
                     let key = Key::of_part(text, start, len);
-                    Wanted::new(&state.cache, key, key.hash(), start)
+                    state.want(key, key.hash(), start);
                 } else {
                     // A part that spells a token need not be it.
                     let hash = hash_bytes(&text[start..start + len]) ^ u64::from(!is_whole);
-                    Wanted::new(&state.cache, long_key(hash, len, is_whole), hash, start)
-                };
-                num += 1;
+                    state.want(long_key(hash, len, is_whole), hash, start);
+                }
                 start += len;
             }
         }
-        self.encode_wanted(state, text, &ahead[..num], out, stop);
     }
 
-    /// Appends the ids of what was prepared.
-    fn encode_wanted(
-        &self,
-        state: &mut State,
-        text: &[u8],
-        wanted: &[Wanted],
-        out: &mut Vec<u32>,
-        stop: &AtomicBool,
-    ) {
-        // Ids not yet appended. Four are written whatever the number, which costs no branch.
-        let mut ids = [0; (AHEAD + 1) * MOST_IDS];
-        let mut num = 0;
-        for want in wanted {
-            let found = if want.is_long() {
-                let hash = want.key.0 as u64;
-                state.cache.get_long(want.place, hash, want.bytes(text))
+    /// Appends the ids of a small pretoken that is not among the small ones.
+    #[inline(never)]
+    fn encode_small(&self, state: &mut State, bytes: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) {
+        let (small, key) = (SmallKey::new(bytes, 0, bytes.len()), Key::of(bytes));
+        let place = state.cache.place(key.hash());
+        let Some(found) = state.cache.get(place, key) else {
+            let one;
+            let ids = if let Some(id) = self.whole.get(key) {
+                one = [id];
+                &one
             } else {
-                state.cache.get(want.place, want.key)
+                state.scratch.merge(&self.pairs, bytes, stop)
             };
-            match found {
-                Some((known, n)) if n <= MOST_IDS => {
-                    ids[num..num + MOST_IDS].copy_from_slice(known);
-                    num += n;
-                }
-                Some(found) => {
-                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
-                    out.extend_from_slice(state.cache.ids_of(found));
-                }
-                None => {
-                    out.extend_from_slice(&ids[..std::mem::take(&mut num)]);
-                    self.encode_new(state, want, want.bytes(text), out, stop);
-                }
+            out.extend_from_slice(ids);
+            if !SmallIds::new(ids).is_some_and(|ids| state.small.put(small, ids)) {
+                state.cache.put(place, key, ids);
             }
+            return;
+        };
+        let ids = state.cache.ids_of(found);
+        out.extend_from_slice(ids);
+        let displaced = SmallIds::new(ids).and_then(|ids| state.small.promote(small, ids));
+        if let Some((key, ids)) = displaced {
+            let ((bytes, len), (both, n)) = (key.bytes(), ids.get());
+            let key = Key::of(&bytes[..len]);
+            state
+                .cache
+                .put(state.cache.place(key.hash()), key, &both[..n]);
         }
-        out.extend_from_slice(&ids[..num]);
     }
-
-    /// Appends the ids of a pretoken that the cache does not know, and tells it.
+    /// Appends the ids of a larger pretoken, or a part of one, that the cache does not know, and tells it.
     #[cold]
     fn encode_new(
         &self,
-        State { cache, scratch }: &mut State,
+        state: &mut State,
         want: &Wanted,
         bytes: &[u8],
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
+        let State { cache, scratch, .. } = state;
         let whole = if want.is_long() {
             (want.key.0 & WHOLE != 0)
                 .then(|| self.whole.get_long(bytes))
@@ -281,8 +340,46 @@ impl Encoder {
     }
 }
 
-/// A pretoken, or a part of one, whose ids are to be appended: half a line of the processor's cache.
-#[derive(Clone, Copy, Default)]
+impl State {
+    /// Remembers the oldest tokens: nine of ten pretokens are a token, and those known from the start cost no look-up
+    /// elsewhere when first seen (a tenth of a first pass). More of them would crowd the lines.
+    fn know(&mut self, whole: &WholeTokens) {
+        let most = self.cache.num_entries() / 16;
+        for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
+            let (mut buffer, ids) = ([0; 16], [id]);
+            let bytes = key.bytes(&mut buffer);
+            let is_known = bytes.len() <= SMALL_BYTES && {
+                let small = SmallKey::new(bytes, 0, bytes.len());
+                SmallIds::new(&ids).is_some_and(|ids| self.small.put(small, ids))
+            };
+            if !is_known {
+                self.cache.put(self.cache.place(key.hash()), key, &ids);
+            }
+        }
+    }
+
+    /// Fetches the line of a larger pretoken, or a part of one.
+    #[inline]
+    fn want(&mut self, key: Key, hash: u64, start: usize) {
+        let place = self.cache.place(hash);
+        self.cache.prefetch(place);
+        self.wanted.push(Wanted { key, place, start });
+    }
+
+    /// What the cache knows of it.
+    #[inline]
+    fn found(&self, want: &Wanted, text: &[u8]) -> Option<Found<'_>> {
+        if want.is_long() {
+            let hash = want.key.0 as u64;
+            self.cache.get_long(want.place, hash, want.bytes(text))
+        } else {
+            self.cache.get(want.place, want.key)
+        }
+    }
+}
+
+/// A pretoken that is not small, or a part of one: half a line of the processor's cache.
+#[derive(Clone, Copy)]
 struct Wanted {
     /// Of a longer one, what [`long_key`] makes.
     key: Key,
@@ -303,24 +400,21 @@ fn long_key(hash: u64, len: usize, is_whole: bool) -> Key {
 
 impl Wanted {
     #[inline]
-    fn new(cache: &Cache, key: Key, hash: u64, start: usize) -> Self {
-        let place = cache.place(hash);
-        cache.prefetch(place);
-        Self { key, place, start }
-    }
-
-    #[inline]
     fn is_long(&self) -> bool {
         self.key.0 >> 112 == 0
     }
 
     #[inline]
-    fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        let len = if self.is_long() {
+    fn len(&self) -> usize {
+        if self.is_long() {
             (self.key.0 >> 65) as usize
         } else {
             self.key.len()
-        };
-        &text[self.start..self.start + len]
+        }
+    }
+
+    #[inline]
+    fn bytes<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        &text[self.start..self.start + self.len()]
     }
 }
