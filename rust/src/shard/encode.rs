@@ -229,6 +229,19 @@ impl InOrder {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Hands what is due to the sink.
+    ///
+    /// # Errors
+    /// As [`Sink::take`]; `Error::Interrupted` after `stop`.
+    pub fn hand_on(&self, encoded: &Encoded, stop: &AtomicBool) -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        self.tokens
+            .fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
+        self.sink().take(encoded, stop)
+    }
+
     /// Takes result number `index`, and hands on what is due unless another thread does so already.
     fn put(&self, index: u64, encoded: Encoded, stop: &AtomicBool) -> Result<()> {
         let mut queue = self.lock();
@@ -251,13 +264,7 @@ impl InOrder {
                 break;
             };
             drop(queue);
-            result = if stop.load(Ordering::Relaxed) {
-                Err(Error::Interrupted)
-            } else {
-                self.tokens
-                    .fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
-                self.sink().take(&encoded, stop)
-            };
+            result = self.hand_on(&encoded, stop);
             queue = self.lock();
             queue.next += 1;
             self.moved.notify_all();
