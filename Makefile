@@ -100,7 +100,7 @@ fuzz: ## Fuzz scanners, loaders and training for 60 s each; what is found stays 
 bench: install ## Benches beside their peers, into benches/README.md
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c $(CONSTRAINTS) -r benches/requirements.txt
-	for bench in bpe_train progress bpe_encode train_step; do \
+	for bench in bpe_train progress bpe_encode shards train_step; do \
 		$(BIN)/python benches/$$bench.py --peers .venv-bench/bin/python; done
 
 clean: ## Remove what the targets made, environments too
