@@ -155,7 +155,9 @@ impl Work for EncodeWork {
     type Output = ();
 
     fn batch(&mut self, index: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
-        let mut ids = Vec::with_capacity(batch.data.as_ref().len() / 3);
+        // The data may be an Arrow buffer that many batches share: only their own pieces count.
+        let num_bytes: usize = batch.pieces.iter().map(|piece| piece.range.len()).sum();
+        let mut ids = Vec::with_capacity(num_bytes / 3);
         let mut pieces = Vec::with_capacity(batch.pieces.len());
         for (piece, text) in batch.iter() {
             let start = ids.len();
