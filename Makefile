@@ -100,8 +100,11 @@ fuzz: ## Fuzz scanners, loaders and training for 60 s each; what is found stays 
 bench: install ## Benches beside their peers, into benches/README.md
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet -c $(CONSTRAINTS) -r benches/requirements.txt
-	for bench in bpe_train progress bpe_encode train_step; do \
+	@# The trainer's peer needs PyTorch, which is not installed twice.
+	$(PIP) install --quiet -c $(CONSTRAINTS) "$$(echo dist/*.whl)[hf]"
+	for bench in bpe_train bpe_growth progress bpe_encode shards; do \
 		$(BIN)/python benches/$$bench.py --peers .venv-bench/bin/python; done
+	$(BIN)/python benches/train_step.py
 
 clean: ## Remove what the targets made, environments too
 	rm -rf .venv .venv-oldest .venv-bench dist demo target rust/fuzz/artifacts rust/fuzz/corpus

@@ -15,6 +15,7 @@ __all__ = [
     "Counts",
     "DocumentEncoder",
     "EncodeStream",
+    "EncodedParts",
     "FormatError",
     "Packer",
     "Shards",
@@ -164,6 +165,10 @@ class DocumentEncoder:
         progress: Callable[[dict[str, Any]], object] | None,
     ) -> DocumentEncoder: ...
     @staticmethod
+    def to_parts(
+        tokenizer: Tokenizer, options: dict[str, Any], shares: Sequence[float], seed: int
+    ) -> tuple[DocumentEncoder, EncodedParts]: ...
+    @staticmethod
     def to_tally(
         tokenizer: Tokenizer,
         options: dict[str, Any],
@@ -176,8 +181,29 @@ class DocumentEncoder:
     def add_stream(
         self, name: str, read: Callable[[int], bytes], kind: str, field: str
     ) -> None: ...
+    def add_encoded(
+        self,
+        ids: npt.NDArray[np.uint16] | npt.NDArray[np.uint32],
+        counts: npt.NDArray[np.uint64],
+        bytes: npt.NDArray[np.uint64],
+        splits: npt.NDArray[np.uint8],
+    ) -> None: ...
     def finish(self) -> str | None: ...
     def abandon(self) -> bool: ...
+
+@final
+class EncodedParts:
+    def next(
+        self,
+    ) -> (
+        tuple[
+            npt.NDArray[np.uint16] | npt.NDArray[np.uint32],
+            npt.NDArray[np.uint64],
+            npt.NDArray[np.uint64],
+            npt.NDArray[np.uint8],
+        ]
+        | None
+    ): ...
 
 @final
 class Packer:

@@ -40,6 +40,9 @@ def report(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives the exit code."""
+    # pyarrow's own allocator keeps what it frees: 410 MiB at the peak of `encode` instead of 335
+    # where parquet has a page of 100 MB, at the same speed.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         arguments = make_parser().parse_args(argv)
         warnings.showwarning = _show_warning
@@ -170,6 +173,10 @@ def make_parser() -> Parser:
         kinds = ("auto", "plain", "json", "off")
         made.add_argument("--progress", choices=kinds, default="auto", help="on stderr [auto]")
 
+    def on_cluster(made: Parser, verb: str) -> None:
+        text = f"{verb} on the Ray cluster of RAY_ADDRESS, or one started on this machine"
+        made.add_argument("--cluster", choices=("ray",), help=text)
+
     def counting(made: Parser) -> None:
         reading(made)
         made.add_argument("--pattern", default="nano", help=f"{PATTERN_NAMES} or a regex [nano]")
@@ -181,8 +188,7 @@ def make_parser() -> Parser:
         )
         memory = "bound on counts and words: 8G; the rest goes to files in TMPDIR [none]"
         made.add_argument("--memory", type=size, metavar="N", help=memory)
-        cluster = "count on the Ray cluster of RAY_ADDRESS, or one started on this machine"
-        made.add_argument("--cluster", choices=("ray",), help=cluster)
+        on_cluster(made, "count")
 
     train = command("train", commands.train, "Learn a vocabulary from a corpus")
     counting(train)
@@ -219,6 +225,7 @@ def make_parser() -> Parser:
         "--seed", type=int, default=0, metavar="N", help="of the split and the order [0]"
     )
     encode.add_argument("--resume", action="store_true", help="go on where a run stopped")
+    on_cluster(encode, "encode")
 
     decode = command("decode", commands.decode, "Turn ids, between white space, into text")
     decode.add_argument("file", nargs="?", default="-", metavar="FILE", help="[-]")

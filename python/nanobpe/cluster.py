@@ -1,31 +1,37 @@
-"""Counting on a Ray cluster: a task for each parcel of the inputs, then a tree that adds up.
+"""Counting and encoding on a Ray cluster: a task for each parcel of the inputs.
 
-Counts travel as Arrow tables through Ray's object store. A table is always what a task gives back,
-so a lost node costs only time: Ray runs again what made the tables that were on it. The result is
-that of one machine, as counts add up in any order. Every node reads the inputs by their names: they
-are URLs, or files that all nodes have. RAY_ADDRESS says which cluster; without it one is started
-on this machine, and stopped at the end.
+Counts travel as Arrow tables through Ray's object store, to a tree of tasks that adds them up; ids
+as arrays, to this process, which takes them in the order of the inputs. Both are always what a task
+gives back, so a lost node costs only time: Ray runs again what made the tables and arrays that were
+on it. The result is that of one machine. Every node reads the inputs by their names: they are URLs,
+or files that all nodes have. RAY_ADDRESS says which cluster; without it one is started on this
+machine, and stopped at the end.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import itertools
 import logging
 import os
 import re
+import threading
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanobpe import sources
+from nanobpe import _core, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
-    from nanobpe import _core
+    from nanobpe.encode import Reading
     from nanobpe.sources import Source
+    from nanobpe.tokenizer import Tokenizer
     from nanobpe.train import _Options
 
 # A task takes inputs of about this size together; a file that cannot be divided may be larger.
@@ -64,6 +70,62 @@ def feed(counter: _core.Counter, found: Sequence[Source], options: _Options) -> 
         OSError: If a source cannot be read, or the cluster fails.
         FormatError: If a source does not hold what its name says.
     """
+    with _connected(found) as ray:
+        _count_on_cluster(ray, counter, found, options)
+
+
+def feed_encoded(
+    encoder: _core.DocumentEncoder,
+    found: Sequence[Source],
+    tokenizer: Tokenizer,
+    reading: Reading,
+    *,
+    bos: int | None,
+    eos: int | None,
+    shares: Sequence[float],
+    seed: int,
+    progress: Callable[[dict[str, Any]], object] | None,
+) -> None:
+    """Encodes the documents of sources on the cluster and hands the ids to an encoder, in order.
+
+    Raises:
+        ValueError: If Ray is missing or standard input is among the sources.
+        OSError: If a source cannot be read, or the cluster fails.
+        FormatError: If a source does not hold what its name says.
+    """
+    options = replace(reading, threads=1).options(bos, eos)
+    with _connected(found) as ray:
+        shared = ray.put(tokenizer)
+        encode = ray.remote(num_cpus=1, max_retries=_RETRIES, num_returns="streaming")(_encode)
+        processors = _processors(ray)
+        parcels = _parcels(found, processors, reading.split_on)
+        given = iter(parcels)
+        # Those whose ids have not come yet, and no more: what is in the object store is bounded.
+        ahead: deque[Any] = deque()
+        row = dict.fromkeys(("tasks", "documents", "bytes", "tokens"), 0) | {"total": len(parcels)}
+
+        def look() -> None:
+            if progress:
+                progress(row)
+
+        while True:
+            room = _TASKS_PER_PROCESSOR * processors - len(ahead)
+            for parcel in itertools.islice(given, room):
+                ahead.append(encode.remote(parcel, shared, options, reading.field, shares, seed))
+            if not ahead:
+                return
+            for part in _each(ray, ahead.popleft(), look):
+                encoder.add_encoded(*part)
+                ids, _, num_bytes, splits = part
+                row["documents"] += int((splits > 0).sum())
+                row["bytes"] += int(num_bytes.sum())
+                row["tokens"] += len(ids)
+            row["tasks"] += 1
+
+
+@contextlib.contextmanager
+def _connected(found: Sequence[Source]) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster; what tasks raise is raised as on one machine."""
     ray = load_ray()
     if any(source.is_stdin for source in found):
         raise ValueError("standard input cannot be read on a cluster; files and URLs can")
@@ -71,7 +133,7 @@ def feed(counter: _core.Counter, found: Sequence[Source], options: _Options) -> 
     try:
         if ours:
             _connect(ray)
-        _count_on_cluster(ray, counter, found, options)
+        yield ray
     except ray.exceptions.RayTaskError as error:
         raise _original(error) from None
     except ray.exceptions.RayError as error:
@@ -79,6 +141,10 @@ def feed(counter: _core.Counter, found: Sequence[Source], options: _Options) -> 
     finally:
         if ours:
             ray.shutdown()
+
+
+def _processors(ray: Any) -> int:
+    return int(ray.cluster_resources().get("CPU", 1))
 
 
 def _connect(ray: Any) -> None:
@@ -101,7 +167,7 @@ def _connect(ray: Any) -> None:
 def _count_on_cluster(
     ray: Any, counter: _core.Counter, found: Sequence[Source], options: _Options
 ) -> None:
-    processors = int(ray.cluster_resources().get("CPU", 1))
+    processors = _processors(ray)
     parcels = _parcels(found, processors, options.split_on)
     tell, row = options.told("count"), {"total": len(parcels)}
     plain = replace(options, threads=1, cluster=None, resume=None, progress=None)
@@ -240,6 +306,48 @@ def _table(counts: _core.Counts) -> pa.Table:
     from nanobpe.train import count_batches, count_schema
 
     return pa.Table.from_batches(count_batches(counts), count_schema())
+
+
+def _encode(
+    parcel: list[Source],
+    tokenizer: Tokenizer,
+    options: dict[str, Any],
+    field: str,
+    shares: Sequence[float],
+    seed: int,
+) -> Iterator[tuple[Any, ...]]:
+    """The encoded documents of a parcel, as `add_encoded` takes them."""
+    encoder, parts = _core.DocumentEncoder.to_parts(tokenizer._core, options, shares, seed)
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            sources.feed(encoder, parcel, field=field)
+            encoder.finish()
+        except BaseException as error:
+            raised.append(error)
+            # Otherwise the loop below would wait for more.
+            encoder.abandon()
+
+    reader = threading.Thread(target=run, daemon=True)
+    reader.start()
+    while (part := parts.next()) is not None:
+        yield part
+    reader.join()
+    if raised:
+        raise raised[0]
+
+
+def _each(ray: Any, results: Any, look: Callable[[], None]) -> Iterator[Any]:
+    """What a task yields, one after another; `look` is called while it is waited for."""
+    while True:
+        ready, _ = ray.wait([results], timeout=_LOOK)
+        look()
+        if ready:
+            try:
+                yield ray.get(next(results))
+            except StopIteration:
+                return
 
 
 def _original(error: Any) -> BaseException:

@@ -257,12 +257,21 @@ def encode(arguments: argparse.Namespace) -> None:
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity, significant
     from nanobpe.encode import bos_id, eos_id, id_dtype, to_shards, to_stdout
     from nanobpe.tokenizer import Tokenizer
+    from nanobpe.train import check_cluster
 
     sharded = arguments.split or arguments.val is not None or arguments.shuffle or arguments.resume
     if arguments.ids and sharded:
         raise UsageError(
             "--split, --val, --shuffle and --resume are about shards; with --ids there are none"
         )
+    if arguments.ids and arguments.cluster:
+        raise UsageError("--cluster writes shards; --ids writes to standard output on one machine")
+    if arguments.cluster:
+        from nanobpe.cluster import load_ray
+
+        with flags():
+            check_cluster(arguments.cluster, arguments.max_bytes)
+            load_ray()
     tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
     with flags():
@@ -295,6 +304,7 @@ def encode(arguments: argparse.Namespace) -> None:
             shuffle=arguments.shuffle,
             seed=arguments.seed % 2**64,
             resume=arguments.resume,
+            cluster=arguments.cluster,
             progress=show,
         )
     finally:

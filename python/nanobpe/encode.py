@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanobpe import _core, sources
-from nanobpe.train import available_threads
+from nanobpe.train import available_threads, check_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -106,18 +106,22 @@ def to_shards(
     shuffle: bool = False,
     seed: int = 0,
     resume: bool = False,
+    cluster: Literal["ray"] | None = None,
     progress: Callable[[dict[str, Any]], object] | None = None,
 ) -> dict[str, Any]:
     """Encodes inputs into a folder of shards and gives the report of `nanobpe encode --json`.
 
     A document's split is decided by its text and `seed` alone. Documents come in input order, or
     with `shuffle` in one that `seed` decides. With `resume`, shards that an interrupted run
-    completed are kept; the result is that of an unbroken run.
+    completed are kept; the result is that of an unbroken run. With `cluster` the tasks of a Ray
+    cluster encode and this process writes; the folder is that of a run without.
 
     Raises:
-        ValueError: If `out` holds other things, or shards of other options, inputs or tokenizer.
+        ValueError: If `out` holds other things, or shards of other options, inputs or tokenizer;
+            if there is no cluster to be had, or it cannot do what is asked.
         OSError: If something cannot be read or written. Complete shards stay for `resume`.
     """
+    check_cluster(cluster, reading.max_bytes)
     start = time.perf_counter()
     shares = {name: (splits or {"train": 1.0}).get(name, 0.0) for name in SPLITS}
     plan = {
@@ -156,12 +160,28 @@ def to_shards(
         shard_tokens,
         seed if shuffle else None,
         resume,
-        progress,
+        # On a cluster the tasks read, and only who hears of them can tell.
+        progress if cluster is None else None,
     )
     if encoder is not None:
         try:
             _save_beside(tokenizer, out / "tok")
-            sources.feed(encoder, inputs, field=reading.field)
+            if cluster is None:
+                sources.feed(encoder, inputs, field=reading.field)
+            else:
+                from nanobpe.cluster import feed_encoded
+
+                feed_encoded(
+                    encoder,
+                    inputs,
+                    tokenizer,
+                    reading,
+                    bos=bos,
+                    eos=eos,
+                    shares=list(shares.values()),
+                    seed=seed,
+                    progress=progress,
+                )
             complete = encoder.finish()
         except BaseException:
             if not encoder.abandon():

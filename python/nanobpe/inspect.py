@@ -160,6 +160,7 @@ def summary(tokenizer: Tokenizer, longest: int) -> dict[str, Any]:
         "holes": tokenizer.vocab_size - len(tokens) - len(tokenizer.special_tokens),
         "pattern_name": tokenizer.pattern_name,
         "pattern": tokenizer.pattern,
+        "gguf_pretokenizer": tokenizer.gguf_pretokenizer,
         "special_tokens": tokenizer.special_tokens,
         "hash": tokenizer.hash,
         "lengths": lengths(tokenizer),

@@ -89,6 +89,7 @@ def _summary_lines(tokenizer: Tokenizer, found: dict[str, Any]) -> list[str]:
         f"{found['merges']:,} merges + {len(found['special_tokens'])} special"
         + (f" + {found['holes']:,} holes" if found["holes"] else ""),
         f"pattern: {found['pattern_name'] or 'custom'}   {found['pattern']}",
+        f"GGUF pre-tokenizer: {found['gguf_pretokenizer'] or 'none: llama.cpp lacks this pattern'}",
         f"special tokens: {specials or 'none'}",
         f"hash: {found['hash']}",
         "",

@@ -37,7 +37,7 @@ _PARCEL_BYTES = 1 << 20
 _PARCEL_DOCUMENTS = 10_000
 # Documents of parquet that are decoded at once, between two looks for signals.
 _PARQUET_ROWS = 1024
-_PARQUET_BYTES = 4 << 20
+_PARQUET_BYTES = 1 << 19
 # Counts that are handed over at once.
 COUNT_ROWS = 1 << 16
 

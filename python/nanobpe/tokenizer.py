@@ -36,6 +36,15 @@ _Specials = Literal["all"] | Collection[str]
 # Characters of a chunk that a stream takes at a time: what it yields from is then small.
 _PORTION = 1 << 14
 _NONE: frozenset[str] = frozenset()
+# llama.cpp's names of our patterns.
+_GGUF_NAMES = {
+    "gpt2": "gpt-2",
+    "r50k": "gpt-2",
+    "p50k": "gpt-2",
+    "llama3": "llama-bpe",
+    "qwen2": "qwen2",
+    "o200k": "gpt-4o",
+}
 
 
 class Tokenizer:
@@ -427,6 +436,17 @@ class Tokenizer:
     def pattern_name(self) -> str | None:
         """The name of a built-in pattern."""
         return self._core.pattern_name
+
+    @property
+    def gguf_pretokenizer(self) -> str | None:
+        """The `tokenizer.ggml.pre` of a GGUF file with this pattern; None where llama.cpp has none.
+
+        llama.cpp splits text by code of its own, which a file can only name. "gpt-2" and
+        "llama-bpe" split as here. "qwen2" does not normalise to NFC first. "gpt-4o" knows the case
+        of ASCII letters alone and no combining marks, so other words may be split elsewhere and
+        get other ids. It has nothing for cl100k, nano and regexes of your own.
+        """
+        return _GGUF_NAMES.get(self.pattern_name or "")
 
     @property
     def special_tokens(self) -> dict[str, int]:

@@ -95,10 +95,7 @@ class _Options:
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or number < least):
                 raise ValueError(f"{name} is {number!r}; whole numbers from {least} are allowed")
-        if self.cluster not in (None, "ray"):
-            raise ValueError(f"cluster is {self.cluster!r}; ray is allowed")
-        if self.cluster and self.max_bytes is not None:
-            raise ValueError("max_bytes ends the reading in order; a cluster has no order")
+        check_cluster(self.cluster, self.max_bytes)
 
     def counter(self) -> _core.Counter:
         """A counter with these options."""
@@ -189,6 +186,14 @@ class _Options:
             "max_document_chars": self.max_document_chars,
             "resumed_from": self.resume.hash if self.resume is not None else None,
         }
+
+
+def check_cluster(cluster: str | None, max_bytes: int | None) -> None:
+    """Refuses another cluster than Ray's, and what none can do."""
+    if cluster not in (None, "ray"):
+        raise ValueError(f"cluster is {cluster!r}; ray is allowed")
+    if cluster and max_bytes is not None:
+        raise ValueError("max_bytes ends the reading in order; a cluster has no order")
 
 
 def available_threads() -> int:

@@ -170,6 +170,8 @@ def test_inspect(run):
     ]
     assert found["invalid_utf8"] == sorted(broken)
     assert sum(found["lengths"].values()) == len(tok.ranks)
+    assert found["gguf_pretokenizer"] is None
+    assert "GGUF pre-tokenizer: none" in run("inspect", "tok")[1]
 
 
 def test_inspect_finds_tokens_that_cannot_be_reached(run, folder):

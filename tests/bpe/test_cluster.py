@@ -1,4 +1,4 @@
-"""Counting on Ray: the result of one machine, whatever is lost on the way."""
+"""Counting and encoding on Ray: the result of one machine, whatever is lost on the way."""
 
 import json
 import os
@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nanobpe
-from nanobpe import cli, cluster
+from nanobpe import cli, cluster, sources
+from nanobpe.encode import Reading, bos_id, to_shards
 
 # A token of our own, as Ray would keep one in the home directory; read when Ray is imported.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
@@ -123,6 +124,128 @@ def test_a_lost_node_loses_nothing(nodes, tmp_path, monkeypatch):
     assert on_cluster == nanobpe.train(tmp_path, 600)
 
 
+def content(folder):
+    """The bytes of every file of a folder, by name."""
+    paths = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
+
+
+@pytest.fixture(scope="module")
+def tok(library_text):
+    return nanobpe.train_from_iterator([library_text], 500)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": True, "seed": 5, "splits": {"train": 0.6, "val": 0.3, "test": 0.1}},
+        {"dtype": "uint32", "splits": {"train": 0.5, "val": 0.5}},
+    ],
+)
+@pytest.mark.parametrize("marks", [{}, {"bos": True, "eos": True}])
+def test_shards_equal_those_of_one_machine(options, marks, files, tok, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 10_000)
+    found = sources.find(files[:-1])
+    options = options | dict.fromkeys(marks, bos_id(tok)) | {"shard_tokens": 7_000}
+    reading = Reading(split_on=("<|end|>",), max_document_chars=9_000)
+    rows = []
+    here = to_shards(tok, found, tmp_path / "here", reading=reading, **options)
+    there = to_shards(
+        tok,
+        found,
+        tmp_path / "there",
+        reading=reading,
+        cluster="ray",
+        progress=rows.append,
+        **options,
+    )
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert here["documents"] > 500
+    same = ("documents", "tokens", "bytes", "shards", "splits")
+    assert [there[key] for key in same] == [here[key] for key in same]
+    assert rows[0]["total"] > len(found) + 5
+    assert rows[-1]["bytes"] <= here["bytes"]
+
+
+def test_a_document_of_many_parts(tok, tmp_path, library_text):
+    (tmp_path / "a.txt").write_text(library_text * 60)
+    (tmp_path / "b.txt").write_text("short")
+    found = sources.find([tmp_path / "a.txt", tmp_path / "b.txt"])
+    options = {"reading": Reading(), "bos": bos_id(tok), "shard_tokens": 3_000_000}
+    to_shards(tok, found, tmp_path / "here", **options)
+    to_shards(tok, found, tmp_path / "there", cluster="ray", **options)
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    assert len(content(tmp_path / "here")) > 4
+
+
+def test_a_lost_node_loses_no_ids(nodes, tok, tmp_path, monkeypatch):
+    rng = random.Random(7)
+    for i in range(12):
+        words = ("".join(rng.choices("abcdefghij", k=6)) for _ in range(60_000))
+        (tmp_path / f"{i}.txt").write_text(" ".join(words))
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 1)
+    found = sources.find(tmp_path)
+    lost = nodes.add_node(**NODE)
+    nodes.wait_for_nodes()
+
+    def kill(row):
+        # Its ids are too large to be with the driver, and not yet all taken.
+        if row["tasks"] >= 2 and lost in nodes.worker_nodes:
+            time.sleep(1)
+            nodes.remove_node(lost, allow_graceful=False)
+
+    there, here = tmp_path / "there", tmp_path / "here"
+    to_shards(tok, found, there, reading=Reading(), cluster="ray", progress=kill)
+    assert lost not in nodes.worker_nodes
+    to_shards(tok, found, here, reading=Reading())
+    assert content(there) == content(here)
+
+
+def test_encoding_goes_on_after_a_stop(tok, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 10_000)
+    found, out = sources.find(files[:-1]), tmp_path / "out"
+    options = {"reading": Reading(), "shard_tokens": 5_000, "cluster": "ray"}
+
+    def stop(row):
+        if row["tasks"] > 4:
+            raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        to_shards(tok, found, out, progress=stop, **options)
+    assert (out / "resume.json").exists()
+    assert list(out.glob("*.bin"))
+    to_shards(tok, found, out, resume=True, **options)
+    to_shards(tok, found, tmp_path / "here", **options | {"cluster": None})
+    assert content(out) == content(tmp_path / "here")
+
+
+@pytest.mark.parametrize("name", ["bad.jsonl", "bad.parquet", "bad.txt.gz"])
+def test_encoding_bad_input_leaves_nothing(name, tok, tmp_path):
+    (tmp_path / name).write_bytes(b'{"text": 1}\n')
+    found, said = sources.find(tmp_path / name), []
+    for on in (None, "ray"):
+        with pytest.raises(nanobpe.FormatError) as raised:
+            to_shards(tok, found, tmp_path / "out", reading=Reading(), cluster=on)
+        said.append(str(raised.value))
+        assert not (tmp_path / "out").exists()
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [(["--ids"], "--cluster writes shards"), (["--out", "o", "--max-bytes", "9"], "no order")],
+)
+def test_encoding_that_a_cluster_cannot_do_is_refused(more, said, tok, tmp_path, capsys):
+    tok.save(tmp_path / "tok")
+    argv = ["encode", "a.txt", "--tok", str(tmp_path / "tok"), "--cluster", "ray", *more]
+    assert cli.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
 def test_counts_beyond_32_bits_add_up(tmp_path):
     for name, number in (("a", 2**33 + 1), ("b", 2**40)):
         table = pa.table({"pretoken": ["same"], "count": pa.array([number], pa.uint64())})
@@ -190,14 +313,18 @@ def test_what_progress_raises_ends_the_work(files):
     assert nanobpe.train(files, 300, cluster="ray") == nanobpe.train(files, 300)
 
 
+@pytest.mark.parametrize("command", ["count", "encode"])
 @pytest.mark.parametrize("address", ["local", "shared"])
-def test_ctrl_c_ends_it_at_once(address, nodes, tmp_path):
+def test_ctrl_c_ends_it_at_once(command, address, nodes, tok, tmp_path):
     (tmp_path / "a.txt").write_text("some words and more\n" * 100_000)
     if address == "shared":
         address = nodes.address
-    command = [sys.executable, "-m", "nanobpe", "count", *["a.txt"] * 2000]
+    argv = [sys.executable, "-m", "nanobpe", command, *["a.txt"] * 2000]
+    if command == "encode":
+        tok.save(tmp_path / "tok")
+        argv += ["--tok", "tok"]
     process = subprocess.Popen(
-        [*command, "--out", "counts", "--cluster", "ray", "--progress", "json"],
+        [*argv, "--out", "out", "--cluster", "ray", "--progress", "json"],
         cwd=tmp_path,
         env={**os.environ, "RAY_ADDRESS": address},
         stderr=subprocess.PIPE,
@@ -211,4 +338,4 @@ def test_ctrl_c_ends_it_at_once(address, nodes, tmp_path):
     assert process.returncode == 130
     assert said.splitlines()[-1] == "interrupted"
     assert time.perf_counter() - start < 5
-    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert {p.name for p in tmp_path.iterdir()} <= {"a.txt", "tok"}

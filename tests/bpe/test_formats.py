@@ -37,6 +37,20 @@ def same(a, b):
     assert [a.encode(t, **options) for t in HOSTILE] == [b.encode(t, **options) for t in HOSTILE]
 
 
+@pytest.mark.parametrize("pattern", [*PATTERNS, r"\w+|\W+"])
+def test_gguf_names_are_those_of_llama_cpp(pattern):
+    # As llama.cpp's `llama_vocab::impl::load` compares `tokenizer.ggml.pre`.
+    names = {
+        "gpt2": "gpt-2",
+        "r50k": "gpt-2",
+        "p50k": "gpt-2",
+        "llama3": "llama-bpe",
+        "qwen2": "qwen2",
+        "o200k": "gpt-4o",
+    }
+    assert small(pattern).gguf_pretokenizer == names.get(pattern)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_folder_round_trip(pattern, tmp_path):
     tok = small(pattern)

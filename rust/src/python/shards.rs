@@ -1,11 +1,11 @@
-//! `_core.Shards`, `_core.DocumentEncoder`, `_core.verify`.
+//! `_core.Shards`, `_core.DocumentEncoder`, `_core.EncodedParts`, `_core.verify`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use numpy::PyArray1;
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use super::feed::{Caller, Intake};
@@ -14,6 +14,7 @@ use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Feed, FeedOptions, Pool};
 use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TallySink, TextSink};
+use crate::shard::parts::{EncodedPart, Parts, PartsSink};
 use crate::shard::shuffle::ShuffleSink;
 use crate::shard::write::{ShardWriter, Start};
 use crate::shard::{self, Manifest, Shards};
@@ -161,6 +162,21 @@ impl PyDocumentEncoder {
         )
     }
 
+    /// Collects encoded documents in parts, for another process that adds them to shards.
+    #[staticmethod]
+    fn to_parts(
+        tokenizer: &PyTokenizer,
+        options: Options,
+        shares: Vec<f64>,
+        seed: u64,
+    ) -> PyResult<(Self, PyEncodedParts)> {
+        let (sink, parts) = PartsSink::new();
+        let splitter = Splitter::new(&shares, seed)?;
+        let made = Self::start(tokenizer, options, splitter, Box::new(sink), None)?;
+        let small = tokenizer.vocab().len() <= 1 << 16;
+        Ok((made, PyEncodedParts { parts, small }))
+    }
+
     /// Counts documents, bytes, words, ids, and documents that do not come back from decoding.
     #[staticmethod]
     fn to_tally(
@@ -211,6 +227,28 @@ impl PyDocumentEncoder {
         field: &str,
     ) -> PyResult<()> {
         self.intake.add_stream(py, name, read, kind, field)
+    }
+
+    /// Takes a part of encoded documents as `EncodedParts` gives it, after all that was taken before.
+    fn add_encoded(
+        &self,
+        py: Python<'_>,
+        ids: Ids<'_>,
+        counts: PyReadonlyArray1<'_, u64>,
+        bytes: PyReadonlyArray1<'_, u64>,
+        splits: PyReadonlyArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let part = EncodedPart {
+            ids: match ids {
+                Ids::Small(ids) => ids.as_slice()?.iter().map(|id| u32::from(*id)).collect(),
+                Ids::Large(ids) => ids.as_slice()?.to_vec(),
+            },
+            counts: counts.as_slice()?.to_vec(),
+            bytes: bytes.as_slice()?.to_vec(),
+            splits: splits.as_slice()?.to_vec(),
+        };
+        let encoded = part.encoded()?;
+        interruptible(py, |stop| self.results.hand_on(&encoded, stop))
     }
 
     /// Waits for the threads and completes what they made; gives the manifest or the tally as JSON.
@@ -301,8 +339,54 @@ impl PyDocumentEncoder {
     }
 }
 
+/// Ids as they travel: uint16 where the vocabulary allows it.
+#[derive(FromPyObject)]
+enum Ids<'py> {
+    Small(PyReadonlyArray1<'py, u16>),
+    Large(PyReadonlyArray1<'py, u32>),
+}
+
+/// What an encoder of `DocumentEncoder.to_parts` has made, part by part.
+#[pyclass(name = "EncodedParts", module = "nanobpe._core", frozen)]
+struct PyEncodedParts {
+    parts: Parts,
+    /// All ids fit into 16 bits.
+    small: bool,
+}
+
+#[pymethods]
+impl PyEncodedParts {
+    /// The next part: ids (uint16 or uint32), and of each piece the number of ids, the bytes of text and the split + 1,
+    /// 0 where a piece goes on with a document. None after the last, or when the encoder was abandoned.
+    #[allow(clippy::type_complexity)] // four arrays
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> Option<(
+        Bound<'py, PyAny>,
+        Bound<'py, PyArray1<u64>>,
+        Bound<'py, PyArray1<u64>>,
+        Bound<'py, PyArray1<u8>>,
+    )> {
+        let part = py.detach(|| self.parts.next())?;
+        let ids = if self.small {
+            let small: Vec<u16> = py.detach(|| part.ids.iter().map(|id| *id as u16).collect());
+            PyArray1::from_vec(py, small).into_any()
+        } else {
+            PyArray1::from_vec(py, part.ids).into_any()
+        };
+        Some((
+            ids,
+            PyArray1::from_vec(py, part.counts),
+            PyArray1::from_vec(py, part.bytes),
+            PyArray1::from_vec(py, part.splits),
+        ))
+    }
+}
+
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyShards>()?;
     module.add_class::<PyDocumentEncoder>()?;
+    module.add_class::<PyEncodedParts>()?;
     module.add_function(wrap_pyfunction!(verify, module)?)
 }

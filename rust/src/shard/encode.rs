@@ -155,7 +155,9 @@ impl Work for EncodeWork {
     type Output = ();
 
     fn batch(&mut self, index: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
-        let mut ids = Vec::with_capacity(batch.data.as_ref().len() / 3);
+        // The data may be an Arrow buffer that many batches share: only their own pieces count.
+        let num_bytes: usize = batch.pieces.iter().map(|piece| piece.range.len()).sum();
+        let mut ids = Vec::with_capacity(num_bytes / 3);
         let mut pieces = Vec::with_capacity(batch.pieces.len());
         for (piece, text) in batch.iter() {
             let start = ids.len();
@@ -229,6 +231,19 @@ impl InOrder {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Hands what is due to the sink.
+    ///
+    /// # Errors
+    /// As [`Sink::take`]; `Error::Interrupted` after `stop`.
+    pub fn hand_on(&self, encoded: &Encoded, stop: &AtomicBool) -> Result<()> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        self.tokens
+            .fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
+        self.sink().take(encoded, stop)
+    }
+
     /// Takes result number `index`, and hands on what is due unless another thread does so already.
     fn put(&self, index: u64, encoded: Encoded, stop: &AtomicBool) -> Result<()> {
         let mut queue = self.lock();
@@ -251,13 +266,7 @@ impl InOrder {
                 break;
             };
             drop(queue);
-            result = if stop.load(Ordering::Relaxed) {
-                Err(Error::Interrupted)
-            } else {
-                self.tokens
-                    .fetch_add(encoded.ids.len() as u64, Ordering::Relaxed);
-                self.sink().take(&encoded, stop)
-            };
+            result = self.hand_on(&encoded, stop);
             queue = self.lock();
             queue.next += 1;
             self.moved.notify_all();

@@ -6,7 +6,8 @@
 //! shard unless it is larger than one; then it goes on at the start of the next. Where documents begin is told by the
 //! BOS id, or without one by a file `{split}_{000000}.idx` of little-endian uint32 positions.
 //!
-//! [`write`] makes such folders from inputs, [`shuffle`] changes the order of documents on their way, [`read`] maps and verifies them.
+//! [`write`] makes such folders from inputs, [`shuffle`] changes the order of documents on their way, [`parts`] carries
+//! them to another process, [`read`] maps and verifies them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 
 pub mod encode;
 mod open;
+pub mod parts;
 pub mod read;
 pub mod shuffle;
 #[cfg(test)]
