@@ -42,6 +42,7 @@ pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
 use whole::WholeTokens;
+pub(crate) use whole::unmade;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
 pub const CACHE_MIB: usize = 32;
