@@ -76,6 +76,7 @@ class Tokenizer:
         merges: bytes,
         specials: Sequence[tuple[str, int]],
         pattern: str,
+        only_merges: bool,
     ) -> Tokenizer: ...
     def rule(
         self, allowed: Sequence[str] | None, disallowed: Sequence[str] | None
@@ -161,6 +162,7 @@ class DocumentEncoder:
     def to_stdout(
         tokenizer: Tokenizer,
         options: dict[str, Any],
+        width: int | None,
         progress: Callable[[dict[str, Any]], object] | None,
     ) -> DocumentEncoder: ...
     @staticmethod

@@ -263,6 +263,8 @@ def encode(arguments: argparse.Namespace) -> None:
         raise UsageError(
             "--split, --val, --shuffle and --resume are about shards; with --ids there are none"
         )
+    if arguments.binary and not arguments.ids:
+        raise UsageError("--binary is about --ids; shards are binary anyway")
     tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
     with flags():
@@ -271,7 +273,8 @@ def encode(arguments: argparse.Namespace) -> None:
         dtype = id_dtype(tokenizer, arguments.dtype)
     reading = _reading(arguments)
     if arguments.ids:
-        to_stdout(tokenizer, found, reading=reading, bos=bos, eos=eos)
+        binary = dtype if arguments.binary else None
+        to_stdout(tokenizer, found, reading=reading, bos=bos, eos=eos, dtype=binary)
         return
     splits = arguments.split or {"train": 1.0}
     if arguments.val is not None:
