@@ -143,8 +143,8 @@ class Tokenizer:
         The ids are those of `encode(text, add_special_tokens=False)` there: what a post-processor
         puts around a text, such as a beginning of text, is left to the caller. All added tokens are
         special tokens here, so with any that stand in text, `allowed_special="all"` is the same.
-        Several steps of splitting become one pattern, each step behind `(?#split)`; `(?#nfc)` before
-        it stands for a normalizer.
+        Several steps of splitting become one pattern, each step behind `(?#split)`; `(?#nfc)`
+        before it stands for a normalizer.
 
         Raises:
             OSError: If the file cannot be read.
