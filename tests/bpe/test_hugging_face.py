@@ -146,6 +146,23 @@ def test_families(family, tmp_path):
     assert ours.encode(short) == found[: len(ours.encode(short))]
 
 
+def test_digits_are_those_of_a_newer_unicode(tmp_path):
+    # Merges with the byte before a number tell whether it was split off.
+    tokens = [bytes([b]) for b in range(256)]
+    merges = [(b"!", bytes([lead])) for lead in range(0xC2, 0xF5)]
+    tok = T.from_merges(dict(enumerate([*tokens, *(a + b for a, b in merges)])), merges)
+    tok.to_hf(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    value = json.loads(path.read_text())
+    steps = [digits(individual=True), GPT2]
+    value["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    path.write_text(json.dumps(value))
+    ours, theirs = T.from_hf(path), theirs_of(path)
+    for start in (0x660, 0x2150, 0x1D7C0, 0x11DD0, 0x16FF0):
+        text = "".join(f"!{chr(c)}" for c in range(start, start + 0x40))
+        assert ours.encode(text) == theirs(text)
+
+
 @pytest.mark.parametrize("family", ["deepseek v3", "deepseek coder", "starcoder, smollm, granite"])
 def test_steps_are_not_quadratic(family, tmp_path):
     ours = T.from_hf(file_of(tmp_path, *FAMILIES[family]))
