@@ -69,7 +69,7 @@ class Tokenizer:
     def to_tiktoken(self, path: str) -> None: ...
     def to_hf(self, path: str) -> None: ...
     def to_gpt2(self, path: str) -> None: ...
-    def state(self) -> tuple[bytes, bytes, bytes, list[tuple[str, int]], str]: ...
+    def state(self) -> tuple[bytes, bytes, bytes, list[tuple[str, int]], str, bool]: ...
     @staticmethod
     def from_state(
         tokens: bytes,
@@ -77,6 +77,7 @@ class Tokenizer:
         merges: bytes,
         specials: Sequence[tuple[str, int]],
         pattern: str,
+        only_merges: bool,
     ) -> Tokenizer: ...
     def rule(
         self, allowed: Sequence[str] | None, disallowed: Sequence[str] | None
@@ -162,6 +163,7 @@ class DocumentEncoder:
     def to_stdout(
         tokenizer: Tokenizer,
         options: dict[str, Any],
+        width: int | None,
         progress: Callable[[dict[str, Any]], object] | None,
     ) -> DocumentEncoder: ...
     @staticmethod

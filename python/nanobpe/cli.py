@@ -211,6 +211,9 @@ def make_parser() -> Parser:
     goal = encode.add_mutually_exclusive_group(required=True)
     goal.add_argument("--out", metavar="SHARDS", help="folder of shards")
     goal.add_argument("--ids", action="store_true", help="ids to stdout, one document a line")
+    encode.add_argument(
+        "--binary", action="store_true", help="ids of --ids as little-endian numbers of --dtype"
+    )
     encode.add_argument("--bos", action="store_true", help="begin each document with its BOS id")
     encode.add_argument("--eos", action="store_true", help="end each document with its EOS id")
     encode.add_argument("--dtype", choices=("auto", "u16", "u32"), default="auto", help="[auto]")

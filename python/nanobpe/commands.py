@@ -272,6 +272,8 @@ def encode(arguments: argparse.Namespace) -> None:
         with flags():
             check_cluster(arguments.cluster, arguments.max_bytes)
             load_ray()
+    if arguments.binary and not arguments.ids:
+        raise UsageError("--binary is about --ids; shards are binary anyway")
     tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
     with flags():
@@ -280,7 +282,8 @@ def encode(arguments: argparse.Namespace) -> None:
         dtype = id_dtype(tokenizer, arguments.dtype)
     reading = _reading(arguments)
     if arguments.ids:
-        to_stdout(tokenizer, found, reading=reading, bos=bos, eos=eos)
+        binary = dtype if arguments.binary else None
+        to_stdout(tokenizer, found, reading=reading, bos=bos, eos=eos, dtype=binary)
         return
     splits = arguments.split or {"train": 1.0}
     if arguments.val is not None:

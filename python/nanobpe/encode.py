@@ -226,13 +226,18 @@ def to_stdout(
     reading: Reading,
     bos: int | None = None,
     eos: int | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Writes the ids of each document as one line of decimal numbers.
+
+    With a `dtype`, uint16 or uint32, as little-endian numbers end to end.
 
     Raises:
         OSError: If something cannot be read or written.
     """
-    encoder = _core.DocumentEncoder.to_stdout(tokenizer._core, reading.options(bos, eos), None)
+    width = {None: None, "uint16": 2, "uint32": 4}[dtype]
+    options = reading.options(bos, eos)
+    encoder = _core.DocumentEncoder.to_stdout(tokenizer._core, options, width, None)
     try:
         sources.feed(encoder, inputs, field=reading.field)
         encoder.finish()

@@ -149,6 +149,12 @@ class Tokenizer:
     def from_hf(cls, path: _Path) -> Tokenizer:
         """The tokenizer of a Hugging Face tokenizer.json, or of a folder that holds one.
 
+        The ids are those of `encode(text, add_special_tokens=False)` there: what a post-processor
+        puts around a text, such as a beginning of text, is left to the caller. All added tokens are
+        special tokens here, so with any that stand in text, `allowed_special="all"` is the same.
+        Several steps of splitting become one pattern, each step behind `(?#split)`; `(?#nfc)`
+        before it stands for a normalizer.
+
         Raises:
             OSError: If the file cannot be read.
             FormatError: If it is broken or no byte-level BPE.
@@ -568,7 +574,7 @@ class DecodeStream:
 
 
 def _from_state(
-    state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str], meta: str
+    state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str, bool], meta: str
 ) -> Tokenizer:
     return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
 

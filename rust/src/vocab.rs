@@ -35,6 +35,7 @@ pub struct Vocab {
     merges: Vec<Merge>,
     /// In order of id.
     specials: Vec<(String, u32)>,
+    only_merges: bool,
 }
 
 /// Longest token that a table of ranks may bring: finding its merge costs the square of its length. o200k's longest
@@ -60,6 +61,7 @@ impl Vocab {
             ids: FxHashMap::default(),
             merges,
             specials: specials.to_vec(),
+            only_merges: false,
         };
         for (id, bytes) in tokens {
             vocab.place(id, bytes)?;
@@ -247,6 +249,18 @@ impl Vocab {
         &self.merges
     }
 
+    /// Whether a pretoken that is a token is merged like any other, as in Hugging Face's files without `ignore_merges`
+    /// and in GPT-2's own encoder; else it is emitted whole, as in tiktoken.
+    pub fn only_merges(&self) -> bool {
+        self.only_merges
+    }
+
+    /// Sets [`Vocab::only_merges`]. It belongs to vocabularies in which merging does not make some token, so that the
+    /// two rules differ: equal tokenizers are equal by hash then.
+    pub fn set_only_merges(&mut self, only_merges: bool) {
+        self.only_merges = only_merges;
+    }
+
     /// Special tokens in order of id.
     pub fn specials(&self) -> &[(String, u32)] {
         &self.specials
@@ -270,6 +284,9 @@ impl Vocab {
         for (text, id) in &self.specials {
             field(&id.to_le_bytes());
             field(text.as_bytes());
+        }
+        if self.only_merges {
+            field(b"only merges");
         }
         hasher
             .finalize()

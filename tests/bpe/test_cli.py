@@ -2,9 +2,11 @@
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nanobpe
@@ -120,6 +122,25 @@ def test_ids_there_and_back(run):
     assert run("decode", "--tok", "tok", stdin=out.encode())[:2] == (0, text)
     code, out, _ = run("encode", "-", "--tok", "tok", "--ids", "--bos", stdin=b"the")
     assert [int(i) for i in out.split()] == [278, *tok.encode("the")]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("auto", "<u2"), ("u16", "<u2"), ("u32", "<u4")])
+def test_ids_in_binary(run, folder, monkeypatch, dtype, kind):
+    monkeypatch.chdir(folder)
+    (folder / "docs.jsonl").write_text(
+        '{"text": "the cat"}\n{"text": ""}\n{"text": "\\n\\n the"}\n'
+    )
+    tok = nanobpe.Tokenizer.load("tok")
+    flags = ["--ids", "--binary", "--bos", "--dtype", dtype]
+    done = subprocess.run(
+        [sys.executable, "-m", "nanobpe", "encode", "docs.jsonl", "--tok", "tok", *flags],
+        capture_output=True,
+        check=True,
+    )
+    bos = tok.token_id("<|bos|>")
+    want = [i for text in ("the cat", "", "\n\n the") for i in (bos, *tok.encode(text))]
+    assert np.frombuffer(done.stdout, kind).tolist() == want
+    assert run("encode", "docs.jsonl", "--tok", "tok", "--binary", "--out", "x")[0] == 2
 
 
 def test_ids_across_blocks(run, folder):

@@ -234,7 +234,6 @@ def broken_hf_files(text):
     yield "WordPiece", model(type="WordPiece")
     yield "Whitespace", changed(lambda v: v.update(pre_tokenizer={"type": "Whitespace"}))
     yield "Lowercase", changed(lambda v: v.update(normalizer={"type": "Lowercase"}))
-    yield "NFC", changed(lambda v: v.update(normalizer={"type": "NFC"}))
     far = {"id": 2**26 - 1, "content": "<|far|>"}
     yield "far beyond", changed(lambda v: v["added_tokens"].append(far))
     yield "lstrip", changed(lambda v: v.update(added_tokens=[added]))

@@ -44,6 +44,7 @@ pub(crate) use pairs::PairRanks;
 use pool::Pool;
 use small::{SMALL_BYTES, Small, SmallIds, SmallKey};
 use whole::WholeTokens;
+pub(crate) use whole::unmade;
 
 /// MiB of cache for each thread that encodes, unless set otherwise.
 pub const CACHE_MIB: usize = 32;

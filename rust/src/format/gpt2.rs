@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Serializer as _;
 
 use super::hf_model::Entries;
-use super::{byte_level, files, in_file, named_specials, vocab_of};
+use super::{byte_level, files, in_file, merged_only, named_specials, vocab_of};
+use crate::encode::unmade;
 use crate::error::{Error, Result};
 use crate::vocab::{Vocab, shown};
 
@@ -27,7 +28,8 @@ pub fn load(vocab_json: &Path, merges_txt: &Path, specials: &[String]) -> Result
     let tokens = byte_level_tokens(&tokens).map_err(in_file(vocab_json))?;
     let content = files::read(merges_txt)?;
     let merges = parse_merges(&content).map_err(in_file(merges_txt))?;
-    vocab_of(&tokens, merges.into_iter(), &specials).map_err(in_file(merges_txt))
+    let vocab = vocab_of(&tokens, merges.into_iter(), &specials).map_err(in_file(merges_txt))?;
+    Ok(merged_only(vocab))
 }
 
 /// Tokens with their bytes read.
@@ -69,8 +71,15 @@ fn parse_merges(content: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 /// Writes vocab.json and merges.txt into a folder.
 ///
 /// # Errors
-/// `Error::Io`.
+/// `Error::Io`, or `Error::Value` if the vocabulary emits tokens that merges do not make, which readers would not.
 pub fn save(vocab: &Vocab, folder: &Path) -> Result<()> {
+    if let Some(id) = unmade(vocab).first().filter(|_| !vocab.only_merges()) {
+        return Err(Error::value(format!(
+            "merges do not make token {id}, {}, and readers of merges.txt would never emit it\n\
+             hint: tokenizer.json (--to hf) tells them to",
+            shown(vocab.bytes(*id))
+        )));
+    }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let mut json = Vec::new();
     let entries = super::hf_model::spelt_tokens(vocab);

@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use super::gpt2::byte_level_tokens;
 use super::hf_model::{AddedToken, File, Model, VocabField, spelt_tokens};
-use super::regex::{To, translate};
-use super::{byte_level, files, in_file, vocab_of};
+use super::regex::{To, escape, translate};
+use super::{byte_level, files, in_file, merged_only, vocab_of};
+use crate::encode::unmade;
 use crate::error::{Error, Result};
-use crate::pretokenize::{PATTERNS, Pattern};
+use crate::pretokenize::{NFC, PATTERNS, Pattern, SPLIT};
 use crate::vocab::{Vocab, shown};
 
 /// Built-in patterns with possessive quantifiers, in words that every regex engine reads alike. The possessive ones
@@ -27,6 +28,9 @@ const PLAIN: &[(&str, &str)] = &[
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
     ),
 ];
+
+/// What Digits isolates: the library that splits there knows 13 numbers more than the one that runs its regexes.
+const DIGIT: &str = r"[\p{N}\x{11DE0}-\x{11DE9}\x{16FF4}-\x{16FF6}]";
 
 /// Names that the field gives to the tokens that begin and end a text.
 const BEGINS: &[&str] = &["<|bos|>", "<|begin_of_text|>", "<s>"];
@@ -60,6 +64,7 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
         dropout,
         continuing_subword_prefix,
         end_of_word_suffix,
+        ignore_merges,
         vocab,
         merges,
     } = file.model;
@@ -123,7 +128,12 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
         .map(|pair| Ok((read(&pair.0)?, read(&pair.1)?)));
     let merges = merges.collect::<Result<Vec<_>>>()?;
     let specials: Vec<_> = specials.into_iter().collect();
-    vocab_of(&tokens, merges.into_iter(), &specials)
+    let vocab = vocab_of(&tokens, merges.into_iter(), &specials)?;
+    Ok(if ignore_merges {
+        vocab
+    } else {
+        merged_only(vocab)
+    })
 }
 
 fn read_pattern(file: &File) -> Result<Pattern> {
@@ -133,8 +143,10 @@ fn read_pattern(file: &File) -> Result<Pattern> {
             "the model is {kind}; only byte-level BPE can be loaded"
         )));
     }
-    let refuse = |what: &Value| {
-        let what = what["type"].as_str().unwrap_or("none");
+    let refuse = |step: &Value| {
+        let what = step["type"].as_str().unwrap_or("none");
+        let behavior = step["behavior"].as_str();
+        let what = behavior.map_or(what.into(), |behavior| format!("{what} ({behavior})"));
         Error::value(format!(
             "pre-tokenizer or normalizer {what} is not one of byte-level BPE"
         ))
@@ -146,13 +158,62 @@ fn read_pattern(file: &File) -> Result<Pattern> {
             _ => return Err(refuse(step)),
         }
     }
-    let mut regex = None;
-    let steps = steps(&file.pre_tokenizer, "pretokenizers");
+    let regexes = read_splits(&file.pre_tokenizer, &refuse)?;
+    let pattern = match &regexes[..] {
+        [] => return Err(Error::value("no pre-tokenizer splits the text")),
+        // A single regex that loses no text is the pattern itself.
+        [only] => Pattern::new(only).or_else(|error| marked(&regexes).map_err(|_| error))?,
+        _ => marked(&regexes)?,
+    };
+    match (normalizes, pattern.normalizes()) {
+        (true, false) => Pattern::new(&format!("{NFC}{}", pattern.regex())),
+        // In a group, a regex is not taken for the built-in pattern that normalises.
+        (false, true) => Pattern::new(&format!("(?:{})", pattern.regex())),
+        _ => Ok(pattern),
+    }
+}
+
+/// The pattern of several steps.
+fn marked(regexes: &[String]) -> Result<Pattern> {
+    let steps = regexes.iter().map(|regex| format!("{SPLIT}{regex}"));
+    Pattern::new(&steps.collect::<String>())
+}
+
+/// The regex of each pre-tokenizer: all must keep every character, and the last spell bytes.
+fn read_splits(pre_tokenizer: &Value, refuse: &dyn Fn(&Value) -> Error) -> Result<Vec<String>> {
+    let steps = steps(pre_tokenizer, "pretokenizers");
     let Some((last, splits)) = steps.split_last() else {
         return Err(refuse(&Value::Null));
     };
     if last["type"] != "ByteLevel" {
         return Err(refuse(last));
+    }
+    let mut regexes = Vec::new();
+    for step in splits {
+        let (kind, behavior) = (&step["type"], &step["behavior"]);
+        // Removing what does not match is the same, where the regex loses no text.
+        let matches_kept =
+            behavior == "Removed" && step["invert"] == json!(true) && splits.len() == 1;
+        regexes.push(
+            match (&step["pattern"]["Regex"], &step["pattern"]["String"]) {
+                (Value::String(regex), _) if kind == "Split" && behavior == "Isolated" => {
+                    from_oniguruma(regex)
+                }
+                (Value::String(regex), _) if kind == "Split" && matches_kept => {
+                    let regex = from_oniguruma(regex);
+                    Pattern::new(&regex)?;
+                    regex
+                }
+                (_, Value::String(text)) if kind == "Split" && behavior == "Isolated" => {
+                    escape(text)
+                }
+                _ if kind == "Digits" && step["individual_digits"] == json!(true) => {
+                    DIGIT.to_string()
+                }
+                _ if kind == "Digits" => format!("{DIGIT}+"),
+                _ => return Err(refuse(step)),
+            },
+        );
     }
     if last["add_prefix_space"] != json!(false) {
         return Err(Error::value(
@@ -160,34 +221,9 @@ fn read_pattern(file: &File) -> Result<Pattern> {
         ));
     }
     if last["use_regex"] != json!(false) {
-        regex = Some("gpt2".to_string());
+        regexes.push(built_in("gpt2").to_string());
     }
-    for step in splits {
-        let pattern = step["pattern"]["Regex"].as_str();
-        let keeps = step["behavior"] == "Isolated" && step["invert"] != json!(true);
-        let (Some(pattern), true, "Split") =
-            (pattern, keeps, step["type"].as_str().unwrap_or_default())
-        else {
-            return Err(refuse(step));
-        };
-        if regex.replace(from_oniguruma(pattern)).is_some() {
-            return Err(Error::value(
-                "several pre-tokenizers split the text one after another, want one regex",
-            ));
-        }
-    }
-    let Some(regex) = regex else {
-        return Err(Error::value("no pre-tokenizer splits the text"));
-    };
-    let pattern = Pattern::new(&regex)?;
-    match (normalizes, pattern.normalizes()) {
-        (true, false) => Err(Error::value(
-            "the normalizer is NFC, known with the pattern of qwen2 alone",
-        )),
-        // In a group, a regex is not taken for the built-in pattern that normalises.
-        (false, true) => Pattern::new(&format!("(?:{})", pattern.regex())),
-        _ => Ok(pattern),
-    }
+    Ok(regexes)
 }
 
 fn steps<'a>(value: &'a Value, list: &str) -> Vec<&'a Value> {
@@ -198,12 +234,17 @@ fn steps<'a>(value: &'a Value, list: &str) -> Vec<&'a Value> {
     }
 }
 
-/// The name of the built-in pattern that a regex of tokenizer.json is, else the regex in our dialect.
+/// A regex of tokenizer.json in our dialect; a built-in pattern's as its owner spells it.
 fn from_oniguruma(regex: &str) -> String {
     let known = PATTERNS
         .iter()
         .find(|(name, ours)| regex == *ours || regex == plain(name, ours));
-    known.map_or_else(|| translate(regex, To::Ours), |(name, _)| (*name).into())
+    known.map_or_else(|| translate(regex, To::Ours), |(_, ours)| (*ours).into())
+}
+
+fn built_in(name: &str) -> &'static str {
+    let found = PATTERNS.iter().find(|(other, _)| *other == name);
+    found.map_or("", |(_, regex)| regex)
 }
 
 fn plain(name: &str, regex: &str) -> String {
@@ -218,14 +259,20 @@ fn plain(name: &str, regex: &str) -> String {
 /// not by their own count, which holes would shift.
 pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let pre_tokenizer = if matches!(pattern.name(), Some("gpt2" | "r50k" | "p50k")) {
-        byte_level(true)
-    } else {
-        let regex = plain(pattern.name().unwrap_or_default(), pattern.regex());
-        let split = json!(
-            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false}
-        );
-        json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
+    let mut steps: Vec<&str> = pattern.steps().collect();
+    let use_regex = steps.pop_if(|last| *last == built_in("gpt2")).is_some();
+    let mut splits: Vec<Value> = steps
+        .into_iter()
+        .map(|regex| {
+            let known = PATTERNS.iter().find(|(_, ours)| *ours == regex);
+            let regex = plain(known.map_or("", |(name, _)| name), regex);
+            json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})
+        })
+        .collect();
+    splits.push(byte_level(use_regex));
+    let pre_tokenizer = match &mut splits[..] {
+        [only] => only.take(),
+        _ => json!({"type": "Sequence", "pretokenizers": splits}),
     };
     let added: Vec<_> = vocab
         .specials()
@@ -263,7 +310,7 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     let _ = write!(
         text,
         "    \"ignore_merges\": {},\n    \"vocab\": {{",
-        has_unreachable(vocab)
+        !vocab.only_merges() && !unmade(vocab).is_empty()
     );
     let mut separator = "\n";
     for (spelt, id) in spelt_tokens(vocab) {
@@ -284,17 +331,6 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     }
     text += "\n    ]\n  }\n}\n";
     Ok(text.into_bytes())
-}
-
-/// Whether some token is made by no merge, so that only text equal to it gives it.
-fn has_unreachable(vocab: &Vocab) -> bool {
-    let mut made = vec![false; vocab.len()];
-    for merge in vocab.merges() {
-        made[merge.id as usize] = true;
-    }
-    vocab
-        .tokens()
-        .any(|(id, bytes)| bytes.len() > 1 && !made[id as usize])
 }
 
 fn pretty(map: &Map<String, Value>) -> Result<String> {

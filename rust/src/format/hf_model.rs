@@ -51,6 +51,8 @@ pub struct Model {
     #[serde(default)]
     pub end_of_word_suffix: Option<String>,
     #[serde(default)]
+    pub ignore_merges: bool,
+    #[serde(default)]
     pub vocab: Option<VocabField>,
     #[serde(default)]
     pub merges: Option<Vec<Pair>>,

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::encode::unmade;
 use crate::error::{Error, Result};
 use crate::vocab::{Merge, Vocab, shown};
 
@@ -90,6 +91,13 @@ pub fn vocab_of<K: AsRef<[u8]>>(
         listed,
         specials,
     )
+}
+
+/// The vocabulary under the rule of readers that know nothing but merges; see [`Vocab::only_merges`].
+fn merged_only(mut vocab: Vocab) -> Vocab {
+    let differs = !unmade(&vocab).is_empty();
+    vocab.set_only_merges(differs);
+    vocab
 }
 
 /// Refuses ids so far beyond the number of tokens that only a broken file has them: tables are as long as the

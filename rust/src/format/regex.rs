@@ -19,6 +19,16 @@ pub fn translate(regex: &str, to: To) -> String {
     let (mut atom, mut groups) = (0, Vec::new());
     let mut rest = regex;
     while let Some(c) = rest.chars().next() {
+        // What the other direction makes of the ends of lines.
+        let line_end = ["(?m:$)", "(?m:^)"]
+            .iter()
+            .find(|end| rest.starts_with(**end));
+        if let Some(end) = line_end.filter(|_| to == To::Oniguruma) {
+            atom = out.len();
+            out += &end[4..5];
+            rest = &rest[end.len()..];
+            continue;
+        }
         let len = match c {
             '\\' => escape_len(rest),
             '[' => class_len(rest),
@@ -72,6 +82,18 @@ pub fn translate(regex: &str, to: To) -> String {
         }
     }
     out
+}
+
+/// The regex that matches a text and nothing else.
+pub fn escape(text: &str) -> String {
+    let mut regex = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_punctuation() {
+            regex.push('\\');
+        }
+        regex.push(c);
+    }
+    regex
 }
 
 /// Bytes of `\n`, `\p{L}`, `\x{2028}`.
@@ -152,6 +174,8 @@ mod tests {
             (r"(?i:'s)?+(?!\S)", r"(?i:'s)?+(?!\S)", r"(?i:'s)?+(?!\S)"),
             (r"a{|b{x}+", r"a{|b{x}+", r"a{|b{x}+"),
         ];
+        assert_eq!(translate(r"\s+(?m:$)|(?m:^)x", To::Oniguruma), r"\s+$|^x");
+        assert_eq!(escape("a. $"), r"a\. \$");
         for (regex, oniguruma, ours) in cases {
             assert_eq!(translate(regex, To::Oniguruma), oniguruma);
             assert_eq!(translate(regex, To::Ours), ours);

@@ -72,8 +72,16 @@ pub fn content(vocab: &Vocab) -> Vec<u8> {
 /// Writes a vocabulary for readers that take ids as ranks.
 ///
 /// # Errors
-/// `Error::Io`, or `Error::Value` if the ids do not order the merges as this vocabulary does.
+/// `Error::Io`, or `Error::Value` if the ids do not order the merges as this vocabulary does, or if it emits tokens
+/// by its merges alone.
 pub fn save(vocab: &Vocab, path: &Path) -> Result<()> {
+    if vocab.only_merges() {
+        return Err(Error::value(
+            "readers of a .tiktoken file emit a token wherever a pretoken spells it, and this vocabulary has tokens \
+             that its merges do not make\n\
+             hint: tokenizer.json (--to hf) keeps the rule",
+        ));
+    }
     let in_order = vocab.merges().is_sorted_by_key(|merge| merge.id);
     let ranks: Vec<_> = vocab
         .tokens()

@@ -12,6 +12,8 @@ use regex_automata::{Anchored, MatchKind};
 use regex_syntax::ast::{AssertionKind, Ast, Repetition, RepetitionKind, RepetitionRange, Span};
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
+use crate::error::Result;
+
 /// Bytes that one thread's states may take; beyond, they are forgotten and built anew.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -76,6 +78,29 @@ impl Automaton {
                 at = end;
             }
             Ended::Text
+        })
+    }
+
+    /// Calls `f` with each match and each stretch between matches, until it says false. Whether it said true to the
+    /// end.
+    pub(super) fn split_while(
+        &self,
+        text: &str,
+        f: &mut dyn FnMut(&str) -> Result<bool>,
+    ) -> Result<bool> {
+        self.with_states(|states| {
+            let (mut at, mut begun) = (0, 0);
+            while at < text.len() {
+                let Some((end, _)) = self.end(states, text, at) else {
+                    at += text[at..].chars().next().map_or(1, char::len_utf8);
+                    continue;
+                };
+                if begun < at && !f(&text[begun..at])? || !f(&text[at..end])? {
+                    return Ok(false);
+                }
+                (at, begun) = (end, end);
+            }
+            Ok(begun == at || f(&text[begun..])?)
         })
     }
 

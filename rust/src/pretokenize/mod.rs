@@ -13,6 +13,7 @@
 //! ```
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -26,12 +27,14 @@ mod gpt2;
 pub(crate) mod key;
 mod o200k;
 mod runs;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod unicode;
 mod windows;
 
 use general::General;
+use steps::Steps;
 pub use unicode::UNICODE_VERSION;
 use unicode::{Classes, LETTER};
 use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
@@ -65,18 +68,26 @@ pub const PATTERNS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Before a pattern: the text is brought to normalisation form C first.
+pub const NFC: &str = "(?#nfc)";
+/// Before each of a pattern's steps, the first too: a step splits what the one before left, and what its regex does
+/// not match is a pretoken as well. Both marks are comments to any regex engine.
+pub const SPLIT: &str = "(?#split)";
+
 /// How a text is split into pretokens.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     name: Option<&'static str>,
     regex: String,
     engine: Engine,
+    normalizes: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Engine {
     Scanner(Kind),
     General(Box<General>),
+    Steps(Arc<Steps>),
 }
 
 /// Some pretokens, one behind the other in a text.
@@ -103,33 +114,50 @@ impl<'a> Pretokens<'a> {
 }
 
 impl Pattern {
-    /// The built-in pattern of this name or with this regex, else the regex itself.
+    /// The built-in pattern of this name or with this regex, else the regex itself; the marks [`NFC`] and [`SPLIT`]
+    /// may stand in it.
     ///
     /// # Errors
     /// `Error::Value` if the regex does not compile, matches the empty string or loses text.
     pub fn new(name_or_regex: &str) -> Result<Self> {
-        let known = PATTERNS
-            .iter()
-            .find(|(name, regex)| *name == name_or_regex || *regex == name_or_regex);
-        let Some(&(name, regex)) = known else {
+        let Some(rest) = name_or_regex.strip_prefix(NFC) else {
+            return Self::unmarked(name_or_regex);
+        };
+        let pattern = Self::unmarked(rest)?;
+        if pattern.normalizes {
+            return Ok(pattern);
+        }
+        Ok(Self {
+            name: None,
+            regex: format!("{NFC}{}", pattern.regex),
+            normalizes: true,
+            ..pattern
+        })
+    }
+
+    /// As [`Pattern::new`] without [`NFC`].
+    fn unmarked(name_or_regex: &str) -> Result<Self> {
+        if let Some(steps) = name_or_regex.strip_prefix(SPLIT) {
+            return Ok(Self {
+                name: None,
+                regex: name_or_regex.into(),
+                engine: Engine::Steps(Arc::new(Steps::new(steps.split(SPLIT))?)),
+                normalizes: false,
+            });
+        }
+        let Some((name, regex, kind)) = built_in(name_or_regex) else {
             return Ok(Self {
                 name: None,
                 regex: name_or_regex.into(),
                 engine: Engine::General(Box::new(General::new(name_or_regex)?)),
+                normalizes: false,
             });
-        };
-        let kind = match name {
-            "cl100k" => Kind::Cl100k,
-            "llama3" => Kind::Llama3,
-            "nano" => Kind::Nano,
-            "qwen2" => Kind::Qwen2,
-            "o200k" => Kind::O200k,
-            _ => Kind::Gpt2,
         };
         Ok(Self {
             name: Some(name),
             regex: regex.into(),
             engine: Engine::Scanner(kind),
+            normalizes: matches!(kind, Kind::Qwen2),
         })
     }
 
@@ -138,14 +166,21 @@ impl Pattern {
         &self.regex
     }
 
+    /// The regex of each step without marks; of most patterns the one regex that they are.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        let regex = self.regex.strip_prefix(NFC).unwrap_or(&self.regex);
+        regex.strip_prefix(SPLIT).unwrap_or(regex).split(SPLIT)
+    }
+
     /// The name of a built-in pattern.
     pub fn name(&self) -> Option<&'static str> {
         self.name
     }
 
-    /// Whether the text is brought to normalisation form C first (qwen2), so that pretokens are not slices of it.
+    /// Whether the text is brought to normalisation form C first (qwen2, or marked [`NFC`]), so that pretokens are not
+    /// slices of it.
     pub fn normalizes(&self) -> bool {
-        matches!(self.engine, Engine::Scanner(Kind::Qwen2))
+        self.normalizes
     }
 
     /// Calls `f` with each pretoken in order; together they are the (normalised) text.
@@ -217,14 +252,20 @@ impl Pattern {
 
     /// Whether `f` said true to the end.
     fn in_str(&self, text: &str, f: &mut impl FnMut(Pretokens<'_>) -> bool) -> Result<bool> {
-        let bytes = text.as_bytes();
+        if self.normalizes && !is_normalized(text) {
+            let normalized: String = text.nfc().collect();
+            return self.in_normalized(&normalized, f);
+        }
+        self.in_normalized(text, f)
+    }
+
+    fn in_normalized(&self, text: &str, f: &mut impl FnMut(Pretokens<'_>) -> bool) -> Result<bool> {
         Ok(match &self.engine {
-            Engine::Scanner(Kind::Qwen2) if !is_normalized(text) => {
-                let normalized: String = text.nfc().collect();
-                scan(Kind::Qwen2, Level::best(), normalized.as_bytes(), f)
+            Engine::Scanner(kind) => scan(*kind, Level::best(), text.as_bytes(), f),
+            Engine::General(general) => {
+                collect(text, f, |mut one| general.for_each_while(text, &mut one))?
             }
-            Engine::Scanner(kind) => scan(*kind, Level::best(), bytes, f),
-            Engine::General(general) => scan_general(general, text, f)?,
+            Engine::Steps(steps) => collect(text, f, |one| steps.for_each_while(text, one))?,
         })
     }
 
@@ -235,7 +276,7 @@ impl Pattern {
     /// (contractions), or CJK punctuation ends a pretoken, and nothing before the letter looks beyond it. Where the
     /// text is normalised first, the letter must be one that stays as it is.
     pub fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
-        if matches!(self.engine, Engine::General(_)) {
+        if !self.cuts_anywhere() {
             return None;
         }
         let stays =
@@ -247,16 +288,35 @@ impl Pattern {
 
     /// Whether [`Pattern::cut`] finds cuts, from what stands around them.
     pub fn cuts_anywhere(&self) -> bool {
-        !matches!(self.engine, Engine::General(_))
+        matches!(self.engine, Engine::Scanner(_))
     }
 
     /// As [`Pattern::cut`] for a custom regex, which has to be run: the text must begin where a pretoken does.
     pub fn cut_from_start(&self, text: &[u8], near: usize) -> Option<usize> {
         match &self.engine {
+            // A step may look at all of the text, and at a cut two characters may be one when normalised.
+            Engine::Steps(_) => None,
+            Engine::General(_) if self.normalizes => None,
             Engine::General(general) => general.cut(text, near),
             Engine::Scanner(_) => self.cut(text, near),
         }
     }
+}
+
+/// Name, regex and scanner of the built-in pattern with this name or regex.
+fn built_in(name_or_regex: &str) -> Option<(&'static str, &'static str, Kind)> {
+    let mut known = PATTERNS.iter();
+    let &(name, regex) =
+        known.find(|(name, regex)| *name == name_or_regex || *regex == name_or_regex)?;
+    let kind = match name {
+        "cl100k" => Kind::Cl100k,
+        "llama3" => Kind::Llama3,
+        "nano" => Kind::Nano,
+        "qwen2" => Kind::Qwen2,
+        "o200k" => Kind::O200k,
+        _ => Kind::Gpt2,
+    };
+    Some((name, regex, kind))
 }
 
 /// The stretch as one pretoken.
@@ -303,16 +363,16 @@ fn scan(kind: Kind, level: Level, text: &[u8], f: &mut impl FnMut(Pretokens<'_>)
     }
 }
 
-/// As [`scan`], by a custom regex.
-fn scan_general(
-    general: &General,
+/// As [`scan`], from an engine that gives `text`'s pretokens one by one.
+fn collect(
     text: &str,
     f: &mut impl FnMut(Pretokens<'_>) -> bool,
+    each: impl FnOnce(&mut dyn FnMut(&[u8]) -> bool) -> Result<bool>,
 ) -> Result<bool> {
     let mut places = [0; PLACES];
     let (mut num_places, mut start, mut end) = (0, 0, 0);
     let bytes = text.as_bytes();
-    let wanted = general.for_each_while(text, &mut |pretoken| {
+    let wanted = each(&mut |pretoken| {
         end += pretoken.len();
         places[num_places] = end;
         num_places += 1;

@@ -13,7 +13,9 @@ use super::interruptible;
 use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Feed, FeedOptions, Pool};
-use crate::shard::encode::{EncodeWork, InOrder, ShardSink, Sink, Splitter, TallySink, TextSink};
+use crate::shard::encode::{
+    BinarySink, EncodeWork, InOrder, ShardSink, Sink, Splitter, TallySink, TextSink,
+};
 use crate::shard::parts::{EncodedPart, Parts, PartsSink};
 use crate::shard::shuffle::ShuffleSink;
 use crate::shard::write::{ShardWriter, Start};
@@ -142,22 +144,24 @@ impl PyDocumentEncoder {
         Ok((Some(made), None))
     }
 
-    /// Writes ids to standard output, one document a line.
+    /// Writes ids to standard output: one document a line, or as little-endian numbers of `width` bytes.
     #[staticmethod]
     fn to_stdout(
         tokenizer: &PyTokenizer,
         options: Options,
+        width: Option<usize>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let sink = TextSink {
-            out: std::io::stdout(),
-            inside: false,
+        let out = std::io::stdout();
+        let sink: Box<dyn Sink> = match width {
+            Some(width) => Box::new(BinarySink { out, width }),
+            None => Box::new(TextSink { out, inside: false }),
         };
         Self::start(
             tokenizer,
             options,
             Splitter::new(&[1.0], 0)?,
-            Box::new(sink),
+            sink,
             progress,
         )
     }

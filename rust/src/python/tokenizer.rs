@@ -261,6 +261,7 @@ impl PyTokenizer {
         Bound<'py, PyBytes>,
         Vec<(String, u32)>,
         String,
+        bool,
     ) {
         let little = |numbers: Vec<u32>| {
             PyBytes::new(
@@ -292,6 +293,7 @@ impl PyTokenizer {
             little(merges),
             specials,
             pattern,
+            self.vocab.only_merges(),
         )
     }
 
@@ -302,6 +304,7 @@ impl PyTokenizer {
         merges: &[u8],
         specials: Vec<(String, u32)>,
         pattern: &str,
+        only_merges: bool,
     ) -> PyResult<Self> {
         let numbers = |bytes: &[u8]| -> Vec<u32> {
             let (words, _) = bytes.as_chunks::<4>();
@@ -320,7 +323,8 @@ impl PyTokenizer {
             right: m[1],
             id: m[2],
         });
-        let vocab = Vocab::new(tokens, merges.collect(), &specials)?;
+        let mut vocab = Vocab::new(tokens, merges.collect(), &specials)?;
+        vocab.set_only_merges(only_merges);
         Ok(Self::from_parts(vocab, Pattern::new(pattern)?))
     }
 

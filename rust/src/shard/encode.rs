@@ -358,6 +358,35 @@ impl<W: Write + Send> Sink for TextSink<W> {
     }
 }
 
+/// Writes ids as they lie in shards, little-endian and end to end; BOS or EOS tells documents apart.
+pub struct BinarySink<W> {
+    /// Where to.
+    pub out: W,
+    /// Bytes of an id, 2 or 4.
+    pub width: usize,
+}
+
+impl<W: Write + Send> Sink for BinarySink<W> {
+    fn take(&mut self, encoded: &Encoded, _: &AtomicBool) -> Result<()> {
+        let mut bytes = Vec::with_capacity(encoded.ids.len() * self.width);
+        for piece in &encoded.pieces {
+            for id in &encoded.ids[piece.ids.clone()] {
+                bytes.extend_from_slice(&id.to_le_bytes()[..self.width]);
+            }
+        }
+        self.out.write_all(&bytes).map_err(Error::io("<stdout>"))
+    }
+
+    fn finish(&mut self, _: &AtomicBool) -> Result<Option<String>> {
+        self.out.flush().map_err(Error::io("<stdout>"))?;
+        Ok(None)
+    }
+
+    fn abandon(&mut self) -> bool {
+        false
+    }
+}
+
 /// Counts what comes out, and writes nothing.
 #[derive(Default, Serialize)]
 pub struct TallySink {
