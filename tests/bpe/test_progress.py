@@ -99,8 +99,8 @@ def test_a_terminal_of_80_columns(tmp_path):
     (tmp_path / "a.txt").write_text(" ".join(words * 3))
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    # 135 MB, so that there is something to show.
-    argv = ["train", *["a.txt"] * 30, "--vocab", "60000", "--out", "tok", "--threads", "1"]
+    # 405 MB, so that there is something to show.
+    argv = ["train", *["a.txt"] * 90, "--vocab", "60000", "--out", "tok", "--threads", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "nanobpe", *argv], cwd=tmp_path, stderr=end, stdout=end
     )
