@@ -25,7 +25,7 @@ pub struct Merge {
 }
 
 /// Ids, their bytes, the merges in order of priority, and the special tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Vocab {
     arena: Vec<u8>,
     /// Where each id's bytes lie; empty for holes. Specials lie here too.
@@ -37,6 +37,18 @@ pub struct Vocab {
     specials: Vec<(String, u32)>,
     only_merges: bool,
 }
+
+impl PartialEq for Vocab {
+    /// Whether both hold the same, in whatever order it was placed.
+    fn eq(&self, other: &Self) -> bool {
+        self.ids == other.ids
+            && self.merges == other.merges
+            && self.specials == other.specials
+            && self.only_merges == other.only_merges
+    }
+}
+
+impl Eq for Vocab {}
 
 /// Longest token that a table of ranks may bring: finding its merge costs the square of its length. o200k's longest
 /// has 128 bytes.
@@ -304,4 +316,22 @@ pub fn shown(bytes: &[u8]) -> String {
         "{:?}",
         String::from_utf8_lossy(&bytes[..bytes.len().min(60)])
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_placing_makes_no_difference() {
+        let bytes: Vec<[u8; 1]> = (0..=255u8).map(|b| [b]).collect();
+        let tokens = || (0u32..).zip(bytes.iter().map(<[u8; 1]>::as_slice));
+        let specials = [("<|bos|>".to_string(), 300)];
+        let vocab = |tokens: Vec<(u32, &[u8])>| Vocab::new(tokens, Vec::new(), &specials).unwrap();
+        let more = [(400u32, &b"ab"[..])];
+        let forwards = vocab(tokens().chain(more).collect());
+        let backwards = vocab(more.into_iter().chain(tokens()).collect());
+        assert_eq!(forwards, backwards);
+        assert_ne!(forwards, vocab(tokens().collect()));
+    }
 }
