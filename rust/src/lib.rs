@@ -11,6 +11,7 @@ pub mod format;
 mod memory;
 pub mod pack;
 pub mod pretokenize;
+mod processor;
 #[cfg(feature = "python")]
 mod python;
 pub mod shard;

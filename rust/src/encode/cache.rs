@@ -2,45 +2,88 @@
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
 //! processor's) holds two entries, the newer first; what it has no room for goes to free places of its neighbour. An
-//! entry is a key of 16 bytes and up to four ids, so that a look-up of a pretoken of up to 15 bytes is one line and no
-//! branch but hit or miss. The key of a longer one is its hash and where its bytes lie in an arena; more ids than four
-//! lie in another. The arenas are emptied, and the lines with them, when they are full.
+//! entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up to 15 bytes is one line and no
+//! branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash and where its bytes lie in
+//! an arena; more ids than four lie in another. The arenas are emptied, and the lines with them, when they are full.
 
+use super::wanted::Wanted;
 use crate::memory::{Plain, Table};
 use crate::pretokenize::key::{Key, prefetch};
+use crate::processor::Level;
 
-/// Ids that an entry holds itself.
-pub const MOST_IDS: usize = 4;
+/// Ids that an entry holds itself, and those that are written for it: whole words, of which the last are garbage.
+const MOST_IDS: usize = 6;
+pub(super) const ROOM: usize = 8;
 /// Longer pretokens are rarely seen twice.
 const LONGEST: usize = 256;
-/// Where a key holds the number of ids.
-const COUNT: u32 = 124;
-/// That number where the ids lie in the arena.
-const IN_ARENA: u128 = 15;
+/// Set in the key of a short pretoken whose ids lie in the arena: the fast look-up takes it for another.
+const FAR: u128 = 1 << 127;
 
 /// Where lines are full, one new entry in so many gets in: a text with more pretokens than fit would otherwise push
 /// each out before it comes again (a fifth of all look-ups of mixed scripts).
 const ADMIT: u32 = 8;
 
 /// Two entries.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
-struct Line {
-    keys: [u128; 2],
-    ids: [[u32; MOST_IDS]; 2],
+pub(super) struct Line {
+    pub keys: [u128; 2],
+    pub ids: [Ids; 2],
 }
 
 // SAFETY: numbers only.
 unsafe impl Plain for Line {}
 
-/// What a look-up finds: the ids, of which those beyond the number are garbage, and how many there are; more than
-/// [`MOST_IDS`] where they are in the arena.
-pub type Found<'a> = (&'a [u32; MOST_IDS], usize);
+/// An entry's ids: three of 20 bits in each half, lowest first, and their number in the highest four bits. Where they
+/// lie in the arena, the lower half is their place there and the upper one how many they are.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Ids(pub(super) u128);
+
+impl Ids {
+    /// Bits of an id.
+    pub(super) const BITS: u32 = 20;
+    /// Where their number is.
+    const NUM: u32 = 124;
+    /// In the place of the number where the ids lie in the arena.
+    const IN_ARENA: u128 = 15;
+
+    /// The ids, if they are few and small enough.
+    fn new(ids: &[u32]) -> Option<Self> {
+        let fit = ids.len() <= MOST_IDS && ids.iter().all(|id| id >> Self::BITS == 0);
+        fit.then(|| {
+            let mut held = (ids.len() as u128) << Self::NUM;
+            for (i, &id) in ids.iter().enumerate() {
+                held |= u128::from(id) << Self::place(i);
+            }
+            Self(held)
+        })
+    }
+
+    /// Where the bits of the i-th begin.
+    const fn place(i: usize) -> u32 {
+        (i / 3 * 64 + i % 3 * Self::BITS as usize) as u32
+    }
+
+    /// How many they are.
+    #[inline]
+    pub(super) fn num(self) -> usize {
+        (self.0 >> Self::NUM) as usize
+    }
+
+    /// The ids, and garbage behind them.
+    #[inline]
+    pub(super) fn get(self) -> [u32; ROOM] {
+        let id = |i: usize| (self.0 >> Self::place(i)) as u32 & ((1 << Self::BITS) - 1);
+        [id(0), id(1), id(2), id(3), id(4), id(5), 0, 0]
+    }
+}
 
 /// One thread's cache; holds nothing when made with a size of 0.
 pub struct Cache {
     mib: usize,
-    lines: Table<Line>,
+    pub(super) lines: Table<Line>,
+    pub(super) level: Level,
     /// New entries that found their lines full.
     refused: u32,
     bytes: Vec<u8>,
@@ -49,12 +92,13 @@ pub struct Cache {
 
 impl Cache {
     /// A cache of at most `mib` MiB, three quarters of it lines. Memory is touched as it fills.
-    pub fn new(mib: usize) -> Self {
+    pub fn new(mib: usize, level: Level) -> Self {
         // Without a size there is one pair of lines, in which nothing is put.
         let num_lines = ((3 * mib) << 18) / size_of::<Line>();
         Self {
             mib,
             lines: Table::new(num_lines.max(2)),
+            level,
             refused: 0,
             bytes: Vec::new(),
             ids: Vec::new(),
@@ -73,84 +117,81 @@ impl Cache {
 
     /// The line of a hash.
     #[inline]
-    pub fn place(&self, hash: u64) -> usize {
+    pub(super) fn place(&self, hash: u64) -> usize {
         ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
     }
 
-    /// Loads a line that is needed soon.
+    /// A pretoken that is to be looked up soon, whose line is fetched.
     #[inline]
-    pub fn prefetch(&self, place: usize) {
+    pub fn want(&self, key: Key, hash: u64, start: usize) -> Wanted {
+        let place = self.place(hash);
         prefetch(&self.lines[place]);
+        Wanted { key, place, start }
     }
 
-    /// The ids of a short pretoken if they are known.
-    #[inline]
-    pub fn get(&self, place: usize, key: Key) -> Option<Found<'_>> {
-        let line = &self.lines[place];
-        let same = |way: usize| (line.keys[way] ^ key.0) << (128 - COUNT) == 0;
-        let (first, second) = (same(0), same(1));
-        if first | second {
-            let way = usize::from(second);
-            return Some((&line.ids[way], (line.keys[way] >> COUNT) as usize));
-        }
+    /// The ids of a pretoken of a text if they are known.
+    pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
         // Only a full line sends entries to its neighbour.
-        if line.keys[1] == 0 {
-            return None;
-        }
-        self.get_beside(place ^ 1, key)
+        let beside = (self.lines[want.place].keys[1] != 0).then_some(want.place ^ 1);
+        [Some(want.place), beside]
+            .into_iter()
+            .flatten()
+            .find_map(|place| {
+                let line = &self.lines[place];
+                let is_it = |key: u128| match want.hash_of_long() {
+                    Some(hash) => {
+                        key as u64 == hash && self.bytes_of(key) == Some(want.bytes(text))
+                    }
+                    None => key & !FAR == want.key.0,
+                };
+                let way = line.keys.iter().position(|&key| is_it(key))?;
+                Some(line.ids[way])
+            })
     }
 
-    #[inline(never)]
-    fn get_beside(&self, place: usize, key: Key) -> Option<Found<'_>> {
-        let line = &self.lines[place];
-        let way = (0..2).find(|&way| (line.keys[way] ^ key.0) << (128 - COUNT) == 0)?;
-        Some((&line.ids[way], (line.keys[way] >> COUNT) as usize))
+    /// The bytes of a long pretoken whose key this is; None or nonsense of any other key.
+    fn bytes_of(&self, key: u128) -> Option<&[u8]> {
+        let (start, len) = ((key >> 64) as u32 as usize, (key >> 96) as usize);
+        self.bytes.get(start..start + len)
     }
 
-    /// The ids of a longer pretoken, or part of one, if they are known.
-    pub fn get_long(&self, place: usize, hash: u64, pretoken: &[u8]) -> Option<Found<'_>> {
-        let line = &self.lines[place];
-        (0..2).find_map(|way| {
-            let (low, high) = (line.keys[way] as u64, (line.keys[way] >> 64) as u64);
-            // Of shorter ones the bits above the length are not 0.
-            if low != hash || (high << 4) >> 36 != pretoken.len() as u64 {
-                return None;
-            }
-            let start = high as u32 as usize;
-            let same = self.bytes.get(start..start + pretoken.len())? == pretoken;
-            same.then_some((&line.ids[way], (high >> 60) as usize))
-        })
-    }
-
-    /// The ids of an entry that has more than it holds itself.
+    /// Appends the ids of an entry.
     #[inline]
-    pub fn ids_of<'a>(&'a self, found: Found<'a>) -> &'a [u32] {
-        match found {
-            (ids, num) if num <= MOST_IDS => &ids[..num],
-            (&[start, num, ..], _) => &self.ids[start as usize..(start + num) as usize],
+    pub fn append(&self, ids: Ids, out: &mut Vec<u32>) {
+        if ids.num() == Ids::IN_ARENA as usize {
+            let (start, num) = (ids.0 as u64 as usize, (ids.0 >> 64) as u32 as usize);
+            out.extend_from_slice(&self.ids[start..start + num]);
+        } else {
+            out.extend_from_slice(&ids.get()[..ids.num()]);
         }
     }
 
-    /// Remembers the ids of a short pretoken.
-    pub fn put(&mut self, place: usize, key: Key, ids: &[u32]) {
-        if self.mib > 0 && self.admits(place) && self.make_room(0, ids) {
-            self.remember(place, key.0, ids);
-        }
-    }
-
-    /// Remembers the ids of a longer pretoken.
-    pub fn put_long(&mut self, place: usize, hash: u64, pretoken: &[u8], ids: &[u32]) {
-        if self.mib == 0 || pretoken.len() > LONGEST || !self.admits(place) {
+    /// Remembers the ids of a pretoken of a text, which must not be known.
+    pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32]) {
+        let long = want.hash_of_long();
+        let bytes = long.map_or(&[][..], |_| want.bytes(text));
+        let held = Ids::new(ids);
+        let ids = if held.is_some() { &[] } else { ids };
+        if self.mib == 0 || bytes.len() > LONGEST || !self.admits(want.place) {
             return;
         }
-        if !self.make_room(pretoken.len(), ids) {
+        if !self.make_room(bytes.len(), ids.len()) {
             return;
         }
-        let start = self.bytes.len() as u64;
-        self.bytes.extend_from_slice(pretoken);
-        // The length is not 0, so the upper word is not.
-        let high = start | (pretoken.len() as u64) << 32;
-        self.remember(place, u128::from(high) << 64 | u128::from(hash), ids);
+        let mut key = want.key.0;
+        if let Some(hash) = long {
+            // The highest bits, in which shorter ones have their length, are 0, and the length is not.
+            let high = self.bytes.len() as u64 | (bytes.len() as u64) << 32;
+            key = u128::from(high) << 64 | u128::from(hash);
+        } else if held.is_none() {
+            key |= FAR;
+        }
+        let held = held.unwrap_or_else(|| {
+            Ids(self.ids.len() as u128 | (ids.len() as u128) << 64 | Ids::IN_ARENA << Ids::NUM)
+        });
+        self.bytes.extend_from_slice(bytes);
+        self.ids.extend_from_slice(ids);
+        self.insert(want.place, key, held);
     }
 
     /// Whether a new entry gets in.
@@ -164,43 +205,20 @@ impl Cache {
     }
 
     /// Whether the arenas can take so much more, having been emptied if need be.
-    fn make_room(&mut self, num_bytes: usize, ids: &[u32]) -> bool {
-        let more = num_bytes
-            + if ids.len() > MOST_IDS {
-                4 * ids.len()
-            } else {
-                0
-            };
+    fn make_room(&mut self, num_bytes: usize, num_ids: usize) -> bool {
+        let more = num_bytes + 4 * num_ids;
         let most = self.mib << 18;
         if self.bytes.len() + 4 * self.ids.len() + more > most {
-            let zero = Line {
-                keys: [0; 2],
-                ids: [[0; MOST_IDS]; 2],
-            };
-            self.lines.fill(zero);
+            self.lines.fill(Line::default());
             self.bytes.clear();
             self.ids.clear();
         }
         more <= most
     }
 
-    fn remember(&mut self, place: usize, key: u128, ids: &[u32]) {
-        let mut held = [0; MOST_IDS];
-        let num = if ids.len() <= MOST_IDS {
-            held[..ids.len()].copy_from_slice(ids);
-            ids.len() as u128
-        } else {
-            (held[0], held[1]) = (self.ids.len() as u32, ids.len() as u32);
-            self.ids.extend_from_slice(ids);
-            IN_ARENA
-        };
-        self.insert(place, key | num << COUNT, held);
-    }
-
-    fn insert(&mut self, place: usize, key: u128, ids: [u32; MOST_IDS]) {
+    fn insert(&mut self, place: usize, key: u128, ids: Ids) {
         let line = self.lines[place];
         if line.keys[1] != 0 {
-            // A longer pretoken is not looked for there, which costs nothing but its being forgotten.
             let beside = &mut self.lines[place ^ 1];
             if let Some(way) = (0..2).find(|&way| beside.keys[way] == 0) {
                 (beside.keys[way], beside.ids[way]) = (line.keys[1], line.ids[1]);

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use rustc_hash::FxHashMap;
 
+use super::wanted::Wanted;
 use super::{PairRanks, Scratch};
 use crate::pretokenize::key::{KEY_BYTES, Key};
 use crate::vocab::Vocab;
@@ -73,18 +74,14 @@ impl WholeTokens {
         at
     }
 
-    /// The token with this key.
+    /// The token that the pretoken is.
     #[inline]
-    pub fn get(&self, key: Key) -> Option<u32> {
-        let at = self.slot(key);
-        (self.keys[at] == key).then(|| self.ids[at])
-    }
-
-    /// The token with these bytes, more than 15 of them.
-    pub fn get_long(&self, bytes: &[u8]) -> Option<u32> {
-        if bytes.len() > self.longest {
-            return None;
+    pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<u32> {
+        if want.hash_of_long().is_some() {
+            let bytes = want.bytes(text);
+            return (bytes.len() <= self.longest).then(|| self.long.get(bytes).copied())?;
         }
-        self.long.get(bytes).copied()
+        let at = self.slot(want.key);
+        (self.keys[at] == want.key).then(|| self.ids[at])
     }
 }

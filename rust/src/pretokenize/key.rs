@@ -36,6 +36,19 @@ impl Key {
         Self(word | (len as u128) << 120)
     }
 
+    /// As [`Key::new`].
+    ///
+    /// # Safety
+    /// The text goes on for 16 bytes from `start` on.
+    #[inline]
+    pub unsafe fn new_unchecked(text: &[u8], start: usize, len: usize) -> Self {
+        debug_assert!(start + 16 <= text.len() && len <= KEY_BYTES);
+        // SAFETY: the caller says so.
+        let word = unsafe { text.as_ptr().add(start).cast::<[u8; 16]>().read() };
+        let word = u128::from_le_bytes(word) & BYTES[len & 15];
+        Self(word | (len as u128) << 120)
+    }
+
     /// The key of a pretoken by itself.
     pub fn of(pretoken: &[u8]) -> Self {
         Self::new(pretoken, 0, pretoken.len())
@@ -98,12 +111,12 @@ pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
 /// Asks for the cache line of a value that is needed soon. Encoding gains 22 % on English and 51 % on mixed scripts
 /// (warm, Zen 5).
 #[inline]
-pub(crate) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint about an address, here that of a reference; it reads nothing that the program sees.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+        // SAFETY: a hint about an address; it reads nothing that the program sees.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::error::Result;
+use crate::processor::Level;
 
 mod automaton;
 mod blocks;
@@ -37,7 +38,7 @@ use general::General;
 use steps::Steps;
 pub use unicode::UNICODE_VERSION;
 use unicode::{Classes, LETTER};
-use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
+use windows::{Ends, FEW_PLACES, Kind, PLACES, fill_for};
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 

@@ -4,9 +4,10 @@
 use fancy_regex::Regex;
 
 use super::automaton::Automaton;
-use super::windows::{Kind, Level};
+use super::windows::Kind;
 use super::{built_in, scan};
 use crate::error::{Error, Result};
+use crate::processor::Level;
 use crate::vocab::shown;
 
 /// Files have up to seven.

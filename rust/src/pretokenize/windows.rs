@@ -12,6 +12,7 @@ use super::blocks::{BLOCK, Bytes, Masks};
 use super::runs::contraction;
 use super::unicode::Classes;
 use super::{blocks, cl100k, gpt2, o200k};
+use crate::processor::Level;
 
 /// Places for ends: enough to pay for a call, few enough to stay in the nearest cache.
 pub(super) const PLACES: usize = 512 + BLOCK;
@@ -325,34 +326,6 @@ fn fill<S: Scan>(
             ends.push_bits(i, starts);
             i += 63 - starts.leading_zeros() as usize;
         }
-    }
-}
-
-/// The instructions that windows are classified with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-}
-
-impl Level {
-    /// All that this processor has, the best last.
-    pub(super) fn all() -> impl DoubleEndedIterator<Item = Self> {
-        let mut levels = [Some(Self::Portable), None];
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            let bits = has!("bmi1") && has!("bmi2") && has!("lzcnt") && has!("popcnt");
-            levels[1] = (bits && has!("avx2")).then_some(Self::Avx2);
-        }
-        levels.into_iter().flatten()
-    }
-
-    /// The best that this processor has.
-    #[inline]
-    pub(super) fn best() -> Self {
-        Self::all().next_back().unwrap_or(Self::Portable)
     }
 }
 

@@ -1,0 +1,156 @@
+//! The two loops in which encoding spends its time: from pretokens to keys, and from keys to ids.
+//!
+//! Each instruction counts here (English has a pretoken for every 4.5 bytes), so there are no checks of bounds, ids
+//! are written eight at a time whatever their number, and AVX2 compares both keys of a line at once.
+
+use super::cache::{Cache, Ids, Line, ROOM};
+use super::wanted::Wanted;
+use crate::pretokenize::Pretokens;
+use crate::pretokenize::key::{KEY_BYTES, Key, prefetch};
+use crate::processor::Level;
+
+impl Cache {
+    /// Wants pretokens as long as they have keys and there is room, and fetches their lines; how many.
+    pub fn want_some(&self, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+        match self.level {
+            Level::Portable => want_some(self, pretokens, wanted),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+                fn avx2(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+                    want_some(cache, pretokens, wanted)
+                }
+                // SAFETY: a processor of this level has the features.
+                unsafe { avx2(self, pretokens, wanted) }
+            }
+        }
+    }
+
+    /// Appends the ids of pretokens until one is not found at once; how many were.
+    ///
+    /// # Safety
+    /// This cache made them.
+    pub unsafe fn get_some(&self, wanted: &[Wanted], out: &mut Vec<u32>) -> usize {
+        match self.level {
+            // SAFETY: as the caller says.
+            Level::Portable => unsafe { get_some(self, wanted, out, way, Ids::get) },
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+                unsafe fn avx2(cache: &Cache, wanted: &[Wanted], out: &mut Vec<u32>) -> usize {
+                    let way = |line: &Line, key| avx2_way(line, key);
+                    // SAFETY: as the caller says.
+                    unsafe { get_some(cache, wanted, out, way, |ids| avx2_ids(ids)) }
+                }
+                // SAFETY: a processor of this level has the features.
+                unsafe { avx2(self, wanted, out) }
+            }
+        }
+    }
+}
+
+// Only what is inlined takes on the features of its caller.
+#[expect(clippy::inline_always)]
+#[inline(always)]
+fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+    let Pretokens { text, start, ends } = pretokens;
+    let ends = &ends[..ends.len().min(wanted.len())];
+    // A key reads 16 bytes.
+    let ends = &ends[..ends.partition_point(|end| end + 16 <= text.len())];
+    let mut start = start;
+    for (i, &end) in ends.iter().enumerate() {
+        let len = end - start;
+        if len > KEY_BYTES {
+            return i;
+        }
+        // SAFETY: 16 bytes behind the end there still is text, and `ends` is no longer than `wanted`.
+        unsafe {
+            let key = Key::new_unchecked(text, start, len);
+            let place = cache.place(key.hash());
+            prefetch(cache.lines.as_ptr().wrapping_add(place));
+            *wanted.get_unchecked_mut(i) = Wanted { key, place, start };
+        }
+        start = end;
+    }
+    ends.len()
+}
+
+#[expect(clippy::inline_always)]
+#[inline(always)]
+unsafe fn get_some(
+    cache: &Cache,
+    wanted: &[Wanted],
+    out: &mut Vec<u32>,
+    way: impl Fn(&Line, Key) -> Option<usize>,
+    get: impl Fn(Ids) -> [u32; ROOM],
+) -> usize {
+    out.reserve(ROOM * wanted.len());
+    let (mut len, to) = (out.len(), out.as_mut_ptr());
+    let mut found = 0;
+    for want in wanted {
+        // SAFETY: the place is one of the cache's, which made `want`.
+        let line = unsafe { cache.lines.get_unchecked(want.place) };
+        let Some(way) = way(line, want.key) else {
+            break;
+        };
+        // SAFETY: a line has two ways, and each of `wanted` has room for as many ids as are written.
+        unsafe {
+            let ids = *line.ids.get_unchecked(way);
+            to.add(len).cast::<[u32; ROOM]>().write_unaligned(get(ids));
+            len += ids.num();
+        }
+        found += 1;
+    }
+    // SAFETY: so many were written.
+    unsafe { out.set_len(len) };
+    found
+}
+
+/// Which of a line's entries has the key.
+#[inline]
+fn way(line: &Line, key: Key) -> Option<usize> {
+    let [first, second] = line.keys.map(|known| known == key.0);
+    // Which of the two cannot be foreseen, so there is no branch for it.
+    (first | second).then_some(usize::from(second))
+}
+
+/// [`way`], both keys at once.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn avx2_way(line: &Line, key: Key) -> Option<usize> {
+    use std::arch::x86_64::{
+        __m128i, __m256i, _mm256_broadcastsi128_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
+        _mm256_movemask_pd,
+    };
+    /// Of the halves that are equal, which entry they make: neither is 2.
+    static WAYS: [u8; 16] = [2, 2, 2, 0, 2, 2, 2, 0, 2, 2, 2, 0, 1, 1, 1, 0];
+    // SAFETY: vectors of integers are what any bytes are.
+    let (keys, key): (__m256i, __m128i) =
+        unsafe { (std::mem::transmute(line.keys), std::mem::transmute(key)) };
+    let equal = _mm256_cmpeq_epi64(keys, _mm256_broadcastsi128_si256(key));
+    let way = WAYS[_mm256_movemask_pd(_mm256_castsi256_pd(equal)) as usize & 15];
+    (way < 2).then_some(usize::from(way))
+}
+
+/// [`Ids::get`]: each id lies in four bytes, and begins at their first bit or their fifth.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn avx2_ids(ids: Ids) -> [u32; ROOM] {
+    use std::arch::x86_64::{
+        __m128i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_set1_epi32,
+        _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_srlv_epi32,
+    };
+    // SAFETY: vectors of integers are what any bytes are.
+    let packed: __m128i = unsafe { std::mem::transmute(ids) };
+    let bytes = _mm256_setr_epi8(
+        0, 1, 2, 3, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, //
+        10, 11, 12, 13, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+    );
+    let apart = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(packed), bytes);
+    let shifted = _mm256_srlv_epi32(apart, _mm256_setr_epi32(0, 4, 0, 0, 4, 0, 0, 0));
+    let mask = _mm256_set1_epi32((1 << Ids::BITS) - 1);
+    // SAFETY: as above.
+    unsafe { std::mem::transmute(_mm256_and_si256(shifted, mask)) }
+}
