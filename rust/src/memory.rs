@@ -11,6 +11,13 @@ use memmap2::MmapMut;
 /// All bit patterns must be valid, all zeroes included, and the alignment at most that of a page.
 pub(crate) unsafe trait Plain: Copy {}
 
+// SAFETY: numbers.
+unsafe impl Plain for u32 {}
+// SAFETY: numbers.
+unsafe impl Plain for u64 {}
+// SAFETY: numbers.
+unsafe impl Plain for u128 {}
+
 /// A table of a fixed length, zeroed, on memory of its own that is touched as it fills.
 ///
 /// Huge pages are asked for where the system gives them on request: random look-ups in megabytes otherwise miss the
@@ -79,9 +86,6 @@ impl<T: Plain> DerefMut for Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // SAFETY: a number.
-    unsafe impl Plain for u64 {}
 
     #[test]
     fn a_table_is_what_a_vector_is() {

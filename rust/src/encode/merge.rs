@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pairs::{NO_RANK, PairRanks};
+use crate::processor::Level;
 
 /// Up to this many bytes the array wins (measured: equal near 100 bytes of CJK text).
 const SHORT: usize = 64;
@@ -66,65 +67,18 @@ impl Scratch {
     }
 
     fn merge_small(&mut self, pairs: &PairRanks, bytes: &[u8]) {
-        // Rank and position in one number, so that the least is of least rank and leftmost. Ranks have 26 bits.
-        const POSITION: u32 = SMALL as u32 - 1;
-        const BITS: u32 = POSITION.count_ones();
-        let entry = |rank: u32, at: usize| {
-            if rank == NO_RANK {
-                u32::MAX
-            } else {
-                rank << BITS | at as u32
-            }
-        };
-        let len = bytes.len();
-        let mut entries = [u32::MAX; SMALL];
-        let mut ids = [0; SMALL];
-        // What the pair that begins at each position makes.
-        let mut made = [0; SMALL];
-        // Positions of the neighbours; at both ends there are none.
-        let (mut next, mut prev) = ([0u8; SMALL], [0u8; SMALL]);
-        for at in 0..len {
-            ids[at] = pairs.byte_id(bytes[at]);
-            next[at] = at as u8 + 1;
-            prev[at] = (at as u8).wrapping_sub(1);
-            if at + 1 < len {
-                let rank = pairs.byte_rank(bytes[at], bytes[at + 1]);
-                entries[at] = entry(rank, at);
-                if rank != NO_RANK {
-                    made[at] = pairs.result(rank);
-                }
-            }
-        }
-        let used = len.next_multiple_of(8);
-        loop {
-            let least = least(&entries[..used]);
-            if least == u32::MAX {
-                break;
-            }
-            let at = (least & POSITION) as usize;
-            let right = usize::from(next[at]);
-            let id = made[at];
-            let after = usize::from(next[right]);
-            ids[at] = id;
-            next[at] = after as u8;
-            entries[right] = u32::MAX;
-            entries[at] = u32::MAX;
-            if after < len {
-                prev[after] = at as u8;
-                let (rank, id) = pairs.rank(id, ids[after]);
-                (entries[at], made[at]) = (entry(rank, at), id);
-            }
-            if at > 0 {
-                let before = usize::from(prev[at]);
-                let (rank, id) = pairs.rank(ids[before], id);
-                (entries[before], made[before]) = (entry(rank, before), id);
-            }
-        }
         self.ids.clear();
-        let mut at = 0;
-        while at < len {
-            self.ids.push(ids[at]);
-            at = usize::from(next[at]);
+        match pairs.level() {
+            Level::Portable => merge_small(pairs, bytes, &mut self.ids),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+                fn avx2(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
+                    merge_small(pairs, bytes, out);
+                }
+                // SAFETY: a processor of this level has the features.
+                unsafe { avx2(pairs, bytes, &mut self.ids) }
+            }
         }
     }
 
@@ -145,7 +99,7 @@ impl Scratch {
     }
 
     fn merge_by_buckets(&mut self, pairs: &PairRanks, stop: &AtomicBool) {
-        self.buckets.begin(pairs.len());
+        self.buckets.begin(pairs.num_ranks());
         // Buckets are stacks: from the last position on, so that each comes out in order.
         for (at, &rank) in self.ranks.iter().enumerate().rev() {
             self.buckets.push(rank, at as u32);
@@ -195,11 +149,11 @@ impl Scratch {
         self.ranks[here] = NO_RANK;
         if let Some(&follower) = self.ids.get(after as usize) {
             self.prev[after as usize] = at;
-            self.ranks[here] = pairs.rank(id, follower).0;
+            self.ranks[here] = pairs.rank(id, follower);
         }
         let before = self.prev[here];
         if before != NONE {
-            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id).0;
+            self.ranks[before as usize] = pairs.rank(self.ids[before as usize], id);
         }
         before
     }
@@ -210,6 +164,60 @@ impl Scratch {
         if self.ids.capacity() > KEPT {
             *self = Self::default();
         }
+    }
+}
+
+/// Appends the ids of at most [`SMALL`] bytes.
+// Only what is inlined takes on the features of its caller.
+#[expect(clippy::inline_always)]
+#[inline(always)]
+fn merge_small(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
+    // Rank and position in one number, so that the least is of least rank and leftmost. Ranks have 26 bits, and what
+    // does not merge is still above all others.
+    const POSITION: u32 = SMALL as u32 - 1;
+    const BITS: u32 = POSITION.count_ones();
+    const NO_ENTRY: u32 = NO_RANK << BITS;
+    let entry = |rank: u32, at: usize| rank << BITS | at as u32;
+    let len = bytes.len();
+    let mut entries = [NO_ENTRY; SMALL];
+    let mut ids = [0; SMALL];
+    // Positions of the neighbours; at both ends there are none.
+    let (mut next, mut prev) = ([0u8; SMALL], [0u8; SMALL]);
+    for at in 0..len {
+        ids[at] = pairs.byte_id(bytes[at]);
+        next[at] = at as u8 + 1;
+        prev[at] = (at as u8).wrapping_sub(1);
+    }
+    for (at, pair) in bytes.windows(2).enumerate() {
+        entries[at] = entry(pairs.byte_rank(pair[0], pair[1]), at);
+    }
+    let used = len.next_multiple_of(8);
+    loop {
+        let least = least(&entries[..used]);
+        if least >= NO_ENTRY {
+            break;
+        }
+        let at = (least & POSITION) as usize;
+        let right = usize::from(next[at]);
+        let id = pairs.result(least >> BITS);
+        let after = usize::from(next[right]);
+        ids[at] = id;
+        next[at] = after as u8;
+        entries[right] = NO_ENTRY;
+        entries[at] = NO_ENTRY;
+        if after < len {
+            prev[after] = at as u8;
+            entries[at] = entry(pairs.rank(id, ids[after]), at);
+        }
+        if at > 0 {
+            let before = usize::from(prev[at]);
+            entries[before] = entry(pairs.rank(ids[before], id), before);
+        }
+    }
+    let mut at = 0;
+    while at < len {
+        out.push(ids[at]);
+        at = usize::from(next[at]);
     }
 }
 

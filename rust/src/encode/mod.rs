@@ -25,6 +25,7 @@ use crate::vocab::Vocab;
 pub mod batch;
 mod cache;
 pub mod decode;
+mod filter;
 mod joints;
 mod lookup;
 mod merge;

@@ -4,8 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use rustc_hash::FxHashMap;
 
+use super::filter::Filter;
 use super::wanted::Wanted;
 use super::{PairRanks, Scratch};
+use crate::memory::Table;
 use crate::pretokenize::key::{KEY_BYTES, Key};
 use crate::vocab::Vocab;
 
@@ -22,8 +24,11 @@ pub fn unmade(vocab: &Vocab) -> Vec<u32> {
 
 /// Bytes -> id of the ordinary tokens.
 pub struct WholeTokens {
-    keys: Box<[Key]>,
-    ids: Box<[u32]>,
+    /// Two of three new pretokens are no token.
+    filter: Filter,
+    /// The tokens of up to 15 bytes: open addressing, half full; 0 is a free slot.
+    keys: Table<u128>,
+    ids: Table<u32>,
     long: FxHashMap<Box<[u8]>, u32>,
     longest: usize,
 }
@@ -31,10 +36,11 @@ pub struct WholeTokens {
 impl WholeTokens {
     /// The tokens of a vocabulary that a pretoken may be.
     pub fn new(vocab: &Vocab) -> Self {
-        let num_slots = (2 * vocab.len()).next_power_of_two();
+        let num_slots = 2 * vocab.len();
         let mut whole = Self {
-            keys: vec![Key::default(); num_slots].into(),
-            ids: vec![0; num_slots].into(),
+            filter: Filter::new(vocab.len()),
+            keys: Table::new(num_slots),
+            ids: Table::new(num_slots),
             long: FxHashMap::default(),
             longest: 0,
         };
@@ -48,8 +54,9 @@ impl WholeTokens {
             whole.longest = whole.longest.max(bytes.len());
             if bytes.len() <= KEY_BYTES {
                 let key = Key::of(bytes);
+                whole.filter.insert(key.hash());
                 let at = whole.slot(key);
-                whole.keys[at] = key;
+                whole.keys[at] = key.0;
                 whole.ids[at] = id;
             } else {
                 whole.long.insert(bytes.into(), id);
@@ -60,16 +67,17 @@ impl WholeTokens {
 
     /// The tokens of up to 15 bytes.
     pub fn iter(&self) -> impl Iterator<Item = (Key, u32)> {
-        let all = self.keys.iter().copied().zip(self.ids.iter().copied());
-        all.filter(|(key, _)| *key != Key::default())
+        let all = self.keys.iter().zip(self.ids.iter());
+        all.filter(|(key, _)| **key != 0)
+            .map(|(key, id)| (Key(*key), *id))
     }
 
+    /// The slot that holds the key, or the free one where it would be.
     #[inline]
     fn slot(&self, key: Key) -> usize {
-        let mask = self.keys.len() - 1;
-        let mut at = key.hash() as usize & mask;
-        while self.keys[at] != key && self.keys[at] != Key::default() {
-            at = (at + 1) & mask;
+        let mut at = ((u128::from(key.hash()) * self.keys.len() as u128) >> 64) as usize;
+        while self.keys[at] != key.0 && self.keys[at] != 0 {
+            at = if at + 1 < self.keys.len() { at + 1 } else { 0 };
         }
         at
     }
@@ -81,7 +89,10 @@ impl WholeTokens {
             let bytes = want.bytes(text);
             return (bytes.len() <= self.longest).then(|| self.long.get(bytes).copied())?;
         }
+        if !self.filter.may_have(want.key.hash()) {
+            return None;
+        }
         let at = self.slot(want.key);
-        (self.keys[at] == want.key).then(|| self.ids[at])
+        (self.keys[at] == want.key.0).then(|| self.ids[at])
     }
 }
