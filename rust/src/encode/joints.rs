@@ -1,9 +1,12 @@
-//! Where a long pretoken may be cut because no token reaches across.
+//! Where no token reaches across the border of two characters, or none holds a character there in part.
 //!
 //! Scripts without spaces make pretokens of whole phrases, which are hardly ever seen twice, out of words that are.
 //! Merging makes tokens only, so between two characters that no token holds side by side nothing merges, and what lies
 //! on either side merges by itself: the ids are those of the whole. Of the long pretokens of mixed CJK and Cyrillic
 //! text this leaves one part in twenty longer than a key.
+//!
+//! Where tokens reach across but hold both characters whole, a character between two such borders merges by itself
+//! before it merges with others, provided that parts are older than the whole: it can be taken as one from the start.
 
 use crate::pretokenize::key::fold;
 use crate::vocab::Vocab;
@@ -49,6 +52,13 @@ impl Joints {
             .unwrap_or(pretoken.len())
     }
 
+    /// Whether a token holds in part a character at this border, with more behind or before it; `at` is where a
+    /// character begins.
+    #[inline]
+    pub fn splits(&self, bytes: &[u8], at: usize) -> bool {
+        has(&self.bytes, byte_bit(bytes, at))
+    }
+
     #[inline]
     fn may_cut(&self, bytes: &[u8], at: usize) -> bool {
         if !is_border(bytes, at) {
@@ -57,9 +67,13 @@ impl Joints {
         let Some((left, right)) = around(bytes, at) else {
             return false;
         };
-        let has = |set: &[u64], bit: usize| set[bit / 64] & (1 << (bit % 64)) != 0;
         !has(&self.characters, character_bit(left, right)) && !has(&self.bytes, byte_bit(bytes, at))
     }
+}
+
+#[inline]
+fn has(set: &[u64], bit: usize) -> bool {
+    set[bit / 64] & (1 << (bit % 64)) != 0
 }
 
 /// Whether a character begins here, and not an ASCII one behind another.
@@ -82,8 +96,9 @@ fn around(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
     Some((number(left), number(right)))
 }
 
+/// Bytes of a character, by its first one.
 #[inline]
-fn character_len(first: u8) -> usize {
+pub fn character_len(first: u8) -> usize {
     match first {
         0xf0.. => 4,
         0xe0.. => 3,

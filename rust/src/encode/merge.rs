@@ -178,19 +178,51 @@ fn merge_small(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
     const BITS: u32 = POSITION.count_ones();
     const NO_ENTRY: u32 = NO_RANK << BITS;
     let entry = |rank: u32, at: usize| rank << BITS | at as u32;
-    let len = bytes.len();
     let mut entries = [NO_ENTRY; SMALL];
     let mut ids = [0; SMALL];
+    let mut len = bytes.len();
+    match pairs.characters().filter(|_| !bytes.is_ascii()) {
+        None => {
+            for (id, &byte) in ids.iter_mut().zip(bytes) {
+                *id = pairs.byte_id(byte);
+            }
+            for (at, pair) in bytes.windows(2).enumerate() {
+                entries[at] = entry(pairs.byte_rank(pair[0], pair[1]), at);
+            }
+        }
+        Some(characters) => {
+            // Bytes as numbers, 256 for what is more.
+            let mut single = [256; SMALL];
+            let mut at = 0;
+            len = 0;
+            while at < bytes.len() {
+                if let Some((first, second, num)) = characters.at(pairs.joints(), bytes, at) {
+                    ids[len] = first;
+                    len += 1;
+                    if let Some(second) = second {
+                        ids[len] = second;
+                        len += 1;
+                    }
+                    at += num;
+                } else {
+                    (ids[len], single[len]) = (pairs.byte_id(bytes[at]), u16::from(bytes[at]));
+                    len += 1;
+                    at += 1;
+                }
+            }
+            for at in 0..len - 1 {
+                let rank = if single[at] | single[at + 1] < 256 {
+                    pairs.byte_rank(single[at] as u8, single[at + 1] as u8)
+                } else {
+                    pairs.rank(ids[at], ids[at + 1])
+                };
+                entries[at] = entry(rank, at);
+            }
+        }
+    }
     // Positions of the neighbours; at both ends there are none.
-    let (mut next, mut prev) = ([0u8; SMALL], [0u8; SMALL]);
-    for at in 0..len {
-        ids[at] = pairs.byte_id(bytes[at]);
-        next[at] = at as u8 + 1;
-        prev[at] = (at as u8).wrapping_sub(1);
-    }
-    for (at, pair) in bytes.windows(2).enumerate() {
-        entries[at] = entry(pairs.byte_rank(pair[0], pair[1]), at);
-    }
+    let mut next: [u8; SMALL] = std::array::from_fn(|at| at as u8 + 1);
+    let mut prev: [u8; SMALL] = std::array::from_fn(|at| (at as u8).wrapping_sub(1));
     let used = len.next_multiple_of(8);
     loop {
         let least = least(&entries[..used]);

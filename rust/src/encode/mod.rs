@@ -24,6 +24,7 @@ use crate::vocab::Vocab;
 
 pub mod batch;
 mod cache;
+mod characters;
 pub mod decode;
 mod filter;
 mod joints;
@@ -40,7 +41,6 @@ mod wanted;
 mod whole;
 
 use cache::Cache;
-use joints::Joints;
 pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
@@ -56,7 +56,6 @@ pub struct Encoder {
     pattern: Pattern,
     pairs: PairRanks,
     whole: WholeTokens,
-    joints: Joints,
     pool: Pool<State>,
     cache_mib: AtomicUsize,
 }
@@ -74,7 +73,6 @@ impl Encoder {
             pattern: pattern.clone(),
             pairs: PairRanks::new(vocab),
             whole: WholeTokens::new(vocab),
-            joints: Joints::new(vocab),
             pool: Pool::new(),
             cache_mib: AtomicUsize::new(CACHE_MIB),
         }
@@ -165,7 +163,7 @@ impl Encoder {
         let mut rest = Rest::new(pretokens);
         let mut wanted = [Wanted::default(); AHEAD];
         loop {
-            let num = rest.take(&self.joints, &state.cache, &mut wanted);
+            let num = rest.take(self.pairs.joints(), &state.cache, &mut wanted);
             if num == 0 {
                 return;
             }

@@ -3,7 +3,12 @@
 //! Each answer waits for memory, so little of it is used: a slot is one word, on large pages, and most pairs that do
 //! not merge are told by a filter.
 
+use std::sync::atomic::AtomicBool;
+
+use super::Scratch;
+use super::characters::Characters;
 use super::filter::Filter;
+use super::joints::Joints;
 use crate::memory::Table;
 use crate::pretokenize::key::fold;
 use crate::processor::Level;
@@ -22,6 +27,8 @@ pub struct PairRanks {
     /// The id that the merge of each rank makes; empty if it is the rank itself.
     results: Box<[u32]>,
     num_ranks: usize,
+    joints: Joints,
+    characters: Option<Characters>,
     level: Level,
 }
 
@@ -91,6 +98,8 @@ impl PairRanks {
             },
             results: Box::default(),
             num_ranks: merges.len(),
+            joints: Joints::new(vocab),
+            characters: None,
             level: Level::best(),
         };
         if by_id {
@@ -112,7 +121,20 @@ impl PairRanks {
                 table.byte_pairs[a << 8 | b] = table.rank(byte_ids[a], byte_ids[b]);
             }
         }
+        let (mut scratch, never) = (Scratch::default(), AtomicBool::new(false));
+        table.characters =
+            Characters::new(vocab, |bytes| scratch.merge(&table, bytes, &never).to_vec());
         table
+    }
+
+    /// Where no token reaches across.
+    pub fn joints(&self) -> &Joints {
+        &self.joints
+    }
+
+    /// What is merged from the start.
+    pub fn characters(&self) -> Option<&Characters> {
+        self.characters.as_ref()
     }
 
     /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.

@@ -74,6 +74,43 @@ proptest! {
     }
 
     #[test]
+    fn characters_merge_as_bytes_do(
+        pairs in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
+        text in "[éж世界a\\x{e3}\\x{fffd}]{1,12}",
+        cut in 0usize..3,
+    ) {
+        // Tokens of the bytes that occur: whole characters, parts of them, and both together.
+        let mut ids: Vec<u32> = "éж世界a\u{e3}".bytes().map(u32::from).collect();
+        let mut merges: Vec<(u32, u32)> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        let bytes_of = |id: u32, merges: &[(u32, u32)]| {
+            let mut stack = vec![id];
+            let mut bytes = Vec::new();
+            while let Some(id) = stack.pop() {
+                match id.checked_sub(256).map(|i| merges[i as usize]) {
+                    Some((left, right)) => stack.extend([right, left]),
+                    None => bytes.push(id as u8),
+                }
+            }
+            bytes
+        };
+        for (left, right) in pairs {
+            let pair = (*left.get(&ids), *right.get(&ids));
+            let bytes = [bytes_of(pair.0, &merges), bytes_of(pair.1, &merges)].concat();
+            if bytes.len() < 9 && seen.insert(bytes) {
+                ids.push(256 + merges.len() as u32);
+                merges.push(pair);
+            }
+        }
+        let vocab = Vocab::trained(&merges, &[]).unwrap();
+        let pairs = PairRanks::new(&vocab);
+        // Parts may begin and end within a character.
+        let bytes = &text.as_bytes()[cut.min(text.len() - 1)..];
+        let got = Scratch::default().merge(&pairs, bytes, &GO_ON).to_vec();
+        prop_assert_eq!(got, by_definition(&vocab, bytes));
+    }
+
+    #[test]
     fn cache_sizes_agree(words in prop::collection::vec("[abc]{1,40}", 0..200)) {
         let text = words.join(" ");
         let encoder = encoder("nano");
