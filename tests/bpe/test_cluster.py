@@ -256,6 +256,19 @@ def test_counts_beyond_32_bits_add_up(tmp_path):
     assert pq.read_table(tmp_path / "sum.parquet")["count"].to_pylist() == [2**33 + 1 + 2**40]
 
 
+def test_sums_beyond_the_limit_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 1)
+    most = 2**64 - 2
+    for name, number in (("a", most - 2**33), ("b", 2**33), ("c", 1)):
+        table = pa.table({"pretoken": ["ab"], "count": pa.array([number], pa.uint64())})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    report = nanobpe.count(tmp_path / "[ab].parquet", tmp_path / "sum.parquet", cluster="ray")
+    assert report.pretokens_total == most
+    assert pq.read_table(tmp_path / "sum.parquet")["count"].to_pylist() == [most]
+    with pytest.raises(ValueError, match=f"add up to {most + 1} .*up to {most} are allowed"):
+        nanobpe.train(tmp_path / "[abc].parquet", 300, cluster="ray")
+
+
 @pytest.mark.parametrize("name", ["bad.jsonl", "bad.parquet", "bad.txt.gz"])
 def test_bad_input_is_said_as_on_one_machine(name, tmp_path, files):
     bad = tmp_path / name

@@ -66,7 +66,7 @@ impl Counts {
         self.used == 0
     }
 
-    /// All pretokens together.
+    /// All pretokens together; the largest number stands for more than that, as it does for each.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -224,6 +224,13 @@ impl Counts {
         bytes
     }
 
+    /// Pairs of neighbouring bytes in all pretokens together.
+    pub(super) fn num_pairs(&self) -> u128 {
+        let mut pairs = 0;
+        self.for_each(|pretoken, count| pairs += pairs_of(pretoken, count));
+        pairs
+    }
+
     /// How many pretokens can come before the table grows.
     pub(super) fn room(&self) -> usize {
         self.slots.len() * 5 / 8 - self.used
@@ -299,6 +306,11 @@ impl Counts {
             self.with_bytes(*slot, |bytes| f(bytes, slot.count));
         }
     }
+}
+
+/// Pairs of neighbouring bytes in a pretoken, as often as it occurs.
+pub(super) fn pairs_of(pretoken: &[u8], count: u64) -> u128 {
+    (pretoken.len() as u128 - 1) * u128::from(count)
 }
 
 /// What a pretoken adds to a fingerprint; `row` is a buffer to be used again.

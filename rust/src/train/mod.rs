@@ -25,6 +25,7 @@ mod count;
 mod counts;
 mod external;
 mod heap;
+mod limit;
 mod merge;
 mod neighbours;
 mod scratch;
@@ -90,7 +91,7 @@ pub struct Trained {
     /// How often the last merged pair occurred, 0 without merges.
     pub last_count: u64,
     /// How many tokens the corpus has in this vocabulary.
-    pub num_tokens: u64,
+    pub num_tokens: u128,
 }
 
 /// What the merge loop gives back.
@@ -98,7 +99,7 @@ struct Learned {
     tokens: Vec<Vec<u8>>,
     merges: Vec<Merge>,
     last_count: u64,
-    num_tokens: u64,
+    num_tokens: u128,
 }
 
 /// Merges the most frequent pair until `vocab_size` ids exist, special tokens counted, or no pair is left.
@@ -106,8 +107,8 @@ struct Learned {
 /// `progress` shows the ids made so far; `stop` ends the work.
 ///
 /// # Errors
-/// `Error::Value` if nothing was counted or `vocab_size` leaves no room for what must be in the vocabulary, and
-/// `Error::Interrupted` after `stop`.
+/// `Error::Value` if nothing was counted, if the counts add up to more than fits, or if `vocab_size` leaves no room for
+/// what must be in the vocabulary, and `Error::Interrupted` after `stop`.
 pub fn train(
     counts: &Counts,
     vocab_size: usize,
@@ -116,6 +117,7 @@ pub fn train(
     progress: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<Trained> {
+    limit::check(counts.total(), counts.num_pairs())?;
     train_with(
         counts.is_empty(),
         vocab_size,

@@ -49,7 +49,7 @@ struct Trainer<'a> {
     num_symbols: u64,
     run: Run,
     /// Symbols of the words that are one symbol.
-    single: u64,
+    single: u128,
 }
 
 /// Learns merges until `num_ids` ids exist or no pair is left, after those of `options.resume`.
@@ -122,7 +122,7 @@ impl<'a> Trainer<'a> {
     /// Writes a word for the next pass, or drops it if it is one symbol.
     fn put(&mut self, scratch: &mut Scratch, word: &[u32], count: u64) -> Result<()> {
         if word.len() == 1 {
-            self.single = self.single.saturating_add(count);
+            self.single += u128::from(count);
             return Ok(());
         }
         self.num_words += 1;
@@ -333,12 +333,12 @@ impl<'a> Trainer<'a> {
     }
 
     /// How many symbols all words have, each as often as it occurs.
-    fn num_tokens(&self) -> Result<u64> {
+    fn num_tokens(&self) -> Result<u128> {
         let (mut reader, mut word, mut seen) = (self.run.read(), Vec::new(), 0);
         let mut tokens = self.single;
         while let Some(count) = read(&mut reader, &mut word)? {
             self.look(&mut seen)?;
-            tokens = tokens.saturating_add(count.saturating_mul(word.len() as u64));
+            tokens += u128::from(count) * word.len() as u128;
         }
         Ok(tokens)
     }

@@ -6,6 +6,7 @@ use super::records::Cursor;
 use super::{BoundedCounts, Memory, Sorted};
 use crate::error::Result;
 use crate::train::counts::Counts;
+use crate::train::limit;
 
 /// Bytes that the merge loop needs for each byte of a word and for its end: its symbol, its place in a list, and that
 /// again while threads put their lists together.
@@ -23,7 +24,8 @@ impl Counted {
     /// Adds up what several tables counted, within `memory`.
     ///
     /// # Errors
-    /// `Error::Io` if the disk does not take the runs, `Error::Interrupted` after `stop`.
+    /// `Error::Value` if the sums are beyond what counts can be, `Error::Io` if the disk does not take the runs,
+    /// `Error::Interrupted` after `stop`.
     pub fn from_tables(
         tables: Vec<BoundedCounts>,
         memory: Option<&Memory>,
@@ -37,18 +39,19 @@ impl Counted {
             // The largest table grows to the sum of all while the others are still there; then comes the merge loop.
             (sizes + all).max(all + SYMBOL_BYTES * (bytes + used)) <= memory.bytes
         };
-        if let Some(memory) = memory
+        let counted = if let Some(memory) = memory
             && (tables.iter().any(|t| t.spilled.is_some()) || !fits(memory))
         {
             let mut runs = Vec::new();
             for table in tables {
                 runs.extend(table.end()?);
             }
-            return Sorted::merged(runs, memory, stop).map(Self::Sorted);
-        }
-        Ok(Self::Table(merged(
-            tables.into_iter().map(|t| t.table).collect(),
-        )))
+            Self::Sorted(Sorted::merged(runs, memory, stop)?)
+        } else {
+            Self::Table(merged(tables.into_iter().map(|t| t.table).collect()))
+        };
+        limit::check(counted.total(), counted.num_pairs())?;
+        Ok(counted)
     }
 
     /// Distinct pretokens.
@@ -69,6 +72,14 @@ impl Counted {
         match self {
             Self::Table(table) => table.total(),
             Self::Sorted(sorted) => sorted.total,
+        }
+    }
+
+    /// Pairs of neighbouring bytes in all pretokens together.
+    fn num_pairs(&self) -> u128 {
+        match self {
+            Self::Table(table) => table.num_pairs(),
+            Self::Sorted(sorted) => sorted.pairs,
         }
     }
 

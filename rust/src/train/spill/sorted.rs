@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Memory;
 use super::records::{Cursor, Writer};
 use crate::error::{Error, Result};
-use crate::train::counts::row_hash;
+use crate::train::counts::{pairs_of, row_hash};
 use crate::train::scratch::{BUFFER_BYTES, Run, Scratch};
 
 /// Runs that are merged at once; more are merged in several passes.
@@ -20,6 +20,7 @@ pub struct Sorted {
     pub(super) run: Run,
     pub(super) distinct: usize,
     pub(super) total: u64,
+    pub(super) pairs: u128,
     pub(super) fingerprint: u128,
     memory: Memory,
 }
@@ -64,7 +65,7 @@ impl Sorted {
                 heap.push(cursor);
             }
         }
-        let (mut distinct, mut total, mut fingerprint) = (0, 0u64, 0u128);
+        let (mut distinct, mut total, mut pairs, mut fingerprint) = (0, 0u64, 0u128, 0u128);
         let mut scratch = Scratch::new(&memory.folder)?;
         let mut writer = Writer::new(&mut scratch);
         let mut row = Vec::new();
@@ -80,6 +81,7 @@ impl Sorted {
                 writer.put(&key, sum)?;
                 distinct += 1;
                 total = total.saturating_add(sum);
+                pairs += pairs_of(&key, sum);
                 fingerprint = fingerprint.wrapping_add(row_hash(&key, sum, &mut row));
                 sum = 0;
             }
@@ -96,6 +98,7 @@ impl Sorted {
             run: writer.end()?,
             distinct,
             total,
+            pairs,
             fingerprint,
             memory: memory.clone(),
         })
