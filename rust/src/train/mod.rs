@@ -18,6 +18,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use crate::encode::unmade;
 use crate::error::{Error, Result};
 use crate::vocab::{Merge, Vocab};
 
@@ -78,7 +79,8 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// Longest token that a merge may make.
     pub max_token_bytes: Option<usize>,
-    /// A vocabulary to extend: its merges come first and keep their ids.
+    /// A vocabulary to extend: its merges come first and keep their ids, words start as it encodes them, and whether
+    /// tokens that no merge makes are emitted stays as it is.
     pub resume: Option<Arc<Vocab>>,
     /// Threads that may work at the same time; 0 is 1.
     pub threads: usize,
@@ -171,7 +173,10 @@ fn train_with(
     let tokens = (0u32..)
         .zip(learned.tokens.iter().map(Vec::as_slice))
         .filter(|(_, b)| !b.is_empty());
-    let vocab = Vocab::new(tokens, learned.merges, &specials)?;
+    let mut vocab = Vocab::new(tokens, learned.merges, &specials)?;
+    // The older vocabulary's rule, as long as it makes a difference.
+    let only_merges = options.resume.as_ref().is_some_and(|old| old.only_merges());
+    vocab.set_only_merges(only_merges && !unmade(&vocab).is_empty());
     Ok(Trained {
         vocab,
         last_count: learned.last_count,

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod resume;
+
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Counts all pairs anew at every step, as the definition reads.
