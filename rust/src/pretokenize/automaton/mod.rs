@@ -4,6 +4,7 @@
 //! possessive repetition, which is the greedy one where nothing that follows can begin with what is repeated. A regex
 //! that has more than that is left to the general engine.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use regex_automata::Anchored;
@@ -20,6 +21,9 @@ use regular::{alternatives, compiled};
 
 /// All white space but the last character before something else, as every descendant of GPT-2's pattern has it.
 const SPACES: &str = r"\s+(?!\S)";
+
+/// Bytes that a search for a cut may look at, for each byte of the text.
+const MOST_LOOKS: usize = 16;
 
 /// Neighbouring alternatives of a regex.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl Automaton {
         let mut at = 0;
         self.with_states(|states| {
             while at < text.len() {
-                let Some((end, _)) = self.end(states, text, at) else {
+                let Some(end) = self.end(states, text, at, &mut 0) else {
                     return Ended::Unmatched(at);
                 };
                 if !f(&text.as_bytes()[at..end]) {
@@ -92,7 +96,7 @@ impl Automaton {
         self.with_states(|states| {
             let (mut at, mut begun) = (0, 0);
             while at < text.len() {
-                let Some((end, _)) = self.end(states, text, at) else {
+                let Some(end) = self.end(states, text, at, &mut 0) else {
                     at += text[at..].chars().next().map_or(1, char::len_utf8);
                     continue;
                 };
@@ -105,27 +109,50 @@ impl Automaton {
         })
     }
 
-    /// The last position in `1..=near` at which a text that begins with a match may be cut: both sides match by
-    /// themselves as the whole does, and more text behind `text` changes nothing. None if there is none.
+    /// The last position in `1..=near` at which the text may be cut: on both sides by themselves the matches, and the
+    /// stretches between them, are those of the whole, and more text behind `text` changes nothing. None if there is
+    /// none that `allow` allows.
+    ///
+    /// `between` gives a cut of the stretch in which no match begins any more, up to so many bytes: that is exact too
+    /// if the stretch is split further by what finds it.
     ///
     /// Without assertions a match depends on what stands before its end, and on what else begins like it; cut behind
     /// it, the text has fewer of the latter. [`SPACES`] asks for the end of the text: no run of white space may be
     /// there.
-    pub(super) fn cut(&self, text: &str, near: usize) -> Option<usize> {
+    pub(super) fn cut(
+        &self,
+        text: &str,
+        near: usize,
+        allow: &dyn Fn(usize) -> bool,
+        between: &dyn Fn(Range<usize>, usize) -> Option<usize>,
+    ) -> Option<usize> {
         if self.asserts {
             return None;
         }
-        let (mut at, mut cut) = (0, None);
+        let (mut at, mut begun, mut cut) = (0, 0, None);
+        // A search that looks far at each position would cost the square of the text.
+        let mut left = near.saturating_mul(MOST_LOOKS);
         self.with_states(|states| {
-            while let Some((end, true)) = self.end(states, text, at).filter(|(end, _)| *end <= near)
-            {
-                at = end;
-                if !text[..at].ends_with(char::is_whitespace) {
-                    cut = Some(at);
+            while at < near.min(text.len()) {
+                let mut seen = at;
+                let end = self.end(states, text, at, &mut seen);
+                left = left.saturating_sub(seen - at);
+                if seen > text.len() || left == 0 {
+                    break;
+                }
+                match end {
+                    None => at += text[at..].chars().next().map_or(1, char::len_utf8),
+                    Some(end) if end > near => break,
+                    Some(end) => {
+                        (at, begun) = (end, end);
+                        if !text[..at].ends_with(char::is_whitespace) && allow(at) {
+                            cut = Some(at);
+                        }
+                    }
                 }
             }
         });
-        cut
+        between(begun..at, near.min(at) - begun).or(cut)
     }
 
     fn with_states<R>(&self, work: impl FnOnce(&mut States) -> R) -> R {
@@ -144,16 +171,15 @@ impl Automaton {
         regular.collect()
     }
 
-    /// Where the match at a position ends, and whether that is so whatever follows the text; None if nothing, or the
-    /// empty string, matches.
-    fn end(&self, states: &mut States, text: &str, at: usize) -> Option<(usize, bool)> {
+    /// Where the match at a position ends; None if nothing, or the empty string, matches. `seen` becomes the end of
+    /// what was looked at, if that is more: up to the text's end, it is so whatever follows the text.
+    fn end(&self, states: &mut States, text: &str, at: usize, seen: &mut usize) -> Option<usize> {
         let mut caches = states.iter_mut();
-        let mut sure = true;
         let end = self.steps.iter().find_map(|step| match step {
-            Step::Regular(dfa) => search(dfa, caches.next()?, text.as_bytes(), at, &mut sure),
-            Step::Spaces => spaces(text, at, &mut sure),
+            Step::Regular(dfa) => search(dfa, caches.next()?, text.as_bytes(), at, seen),
+            Step::Spaces => spaces(text, at, seen),
         });
-        end.filter(|end| *end > at).map(|end| (end, sure))
+        end.filter(|end| *end > at)
     }
 }
 
@@ -167,8 +193,8 @@ pub(super) enum Ended {
     Unwanted,
 }
 
-/// The end of the leftmost-first match that begins at a position; `sure` no more if the end of the text was seen.
-fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize, sure: &mut bool) -> Option<usize> {
+/// The end of the leftmost-first match that begins at a position; `seen` as in [`Automaton::end`].
+fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize, seen: &mut usize) -> Option<usize> {
     let before = at.checked_sub(1).map(|i| text[i]);
     let config = start::Config::new()
         .anchored(Anchored::Yes)
@@ -182,11 +208,12 @@ fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize, sure: &mut bool)
             if state.is_match() {
                 found = Some(i);
             } else if state.is_dead() || state.is_quit() {
+                *seen = (i + 1).max(*seen);
                 return found;
             }
         }
     }
-    *sure = false;
+    *seen = text.len() + 1;
     state = dfa.next_eoi_state(cache, state).ok()?;
     if state.is_match() {
         Some(text.len())
@@ -195,11 +222,11 @@ fn search(dfa: &DFA, cache: &mut Cache, text: &[u8], at: usize, sure: &mut bool)
     }
 }
 
-/// The end of [`SPACES`] at a position; `sure` no more if the end of the text was seen.
-fn spaces(text: &str, at: usize, sure: &mut bool) -> Option<usize> {
+/// The end of [`SPACES`] at a position; `seen` as in [`Automaton::end`].
+fn spaces(text: &str, at: usize, seen: &mut usize) -> Option<usize> {
     let rest = &text[at..];
     let run = rest.len() - rest.trim_start().len();
-    *sure &= run < rest.len();
+    *seen = (at + run + 1).max(*seen);
     let last = rest[..run].chars().next_back()?;
     match at + run {
         end if end == text.len() => Some(end),
