@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vocabularies import stepped
 
 import nanobpe
 from nanobpe import cli, cluster, sources
@@ -75,6 +76,14 @@ def test_equals_one_machine(files, tmp_path, monkeypatch):
         getattr(there, k) for k in ("documents", "bytes", "pretokens_distinct")
     ]
     assert pq.read_table(tmp_path / "here") == pq.read_table(tmp_path / "there")
+
+
+@pytest.mark.parametrize("name", ["automaton", "normalised steps"])
+def test_patterns_without_a_scanner_equal_one_machine(name, files, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 30_000)
+    options = {"pattern": stepped(name), "split_on": ("<|end|>",)}
+    on_cluster = nanobpe.train(files[:-1], 700, cluster="ray", **options)
+    assert on_cluster == nanobpe.train(files[:-1], 700, **options)
 
 
 @given(

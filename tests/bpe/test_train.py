@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+import unicodedata
 import warnings
 from collections import Counter
 
@@ -14,6 +15,7 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import STEPPED, TEXT, pieces, stepped
 
 import nanobpe
 
@@ -185,6 +187,27 @@ def test_threads_order_and_chunks_change_nothing(tmp_path):
         whole.merges
         == naive.train(Counter({k: 80 * n for k, n in counts.items()}), 20) + whole.merges[20:]
     )
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_patterns_without_a_scanner_are_cut_where_nothing_changes(name, tmp_path):
+    documents = [*english(1, 200), TEXT, unicodedata.normalize("NFD", TEXT)]
+    # Longer than a batch: cut on its way, unless the pattern has no cuts.
+    large = "".join(f"{i} {d}" for i, d in enumerate(documents * 70))
+    assert len(large) > 2 << 20
+    (tmp_path / "large.txt").write_bytes(large.encode())
+    counts = Counter(pieces(name, large))
+    options = {"pattern": stepped(name), "special_tokens": ()}
+    want = nanobpe.train_from_counts(counts, 600, **options)
+    for more in ({"threads": 1}, {"threads": 3}, {"memory": 2**20}):
+        got = nanobpe.train(tmp_path / "large.txt", 600, **options, **more)
+        assert got.merges == want.merges
+        assert got.meta["training"]["corpus_hash"] == want.meta["training"]["corpus_hash"]
+    counts = Counter(piece for d in documents for piece in pieces(name, d))
+    want = nanobpe.train_from_counts(counts, 500, **options)
+    random.Random(2).shuffle(documents)
+    for threads in (1, 3):
+        assert nanobpe.train_from_iterator(documents, 500, threads=threads, **options) == want
 
 
 @pytest.mark.parametrize("pattern", [r"\w+|\W+", r"[^ ]+| +", r"(?s)."])
