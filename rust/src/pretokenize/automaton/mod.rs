@@ -132,8 +132,19 @@ impl Automaton {
         let (mut at, mut begun, mut cut) = (0, 0, None);
         // A search that looks far at each position would cost the square of the text.
         let mut left = near.saturating_mul(MOST_LOOKS);
+        let searched = &text.as_bytes()[..near.min(text.len())];
         self.with_states(|states| {
-            while at < near.min(text.len()) {
+            let begins = self.first_bytes(states);
+            while let Some(rest) = searched.get(at..).filter(|rest| !rest.is_empty()) {
+                let next = rest.iter().position(|byte| begins[usize::from(*byte)]);
+                at += next.unwrap_or(rest.len());
+                if next.is_none() {
+                    // The last character may go beyond.
+                    while !text.is_char_boundary(at) {
+                        at -= 1;
+                    }
+                    break;
+                }
                 let mut seen = at;
                 let end = self.end(states, text, at, &mut seen);
                 left = left.saturating_sub(seen - at);
@@ -153,6 +164,23 @@ impl Automaton {
             }
         });
         between(begun..at, near.min(at) - begun).or(cut)
+    }
+
+    /// With which bytes a match may begin, where nothing is asserted. Passing over the others takes a sixth of the time
+    /// of a search at each (60 MB of code, digits as the first step: 0.05 s).
+    fn first_bytes(&self, states: &mut States) -> [bool; 256] {
+        let mut begins = [false; 256];
+        for byte in 0..=u8::MAX {
+            let mut caches = states.iter_mut();
+            begins[usize::from(byte)] = self.steps.iter().any(|step| match (step, byte) {
+                (Step::Regular(dfa), _) => {
+                    caches.next().is_some_and(|cache| goes_on(dfa, cache, byte))
+                }
+                (Step::Spaces, ..0x80) => char::from(byte).is_whitespace(),
+                (Step::Spaces, 0x80..) => true,
+            });
+        }
+        begins
     }
 
     fn with_states<R>(&self, work: impl FnOnce(&mut States) -> R) -> R {
@@ -191,6 +219,13 @@ pub(super) enum Ended {
     Unmatched(usize),
     /// Whoever took the matches wanted no more.
     Unwanted,
+}
+
+/// Whether a match may begin with a byte.
+fn goes_on(dfa: &DFA, cache: &mut Cache, byte: u8) -> bool {
+    let start = dfa.start_state(cache, &start::Config::new().anchored(Anchored::Yes));
+    let next = start.map(|state| dfa.next_state(cache, state, byte));
+    !matches!(next, Ok(Ok(state)) if state.is_dead())
 }
 
 /// The end of the leftmost-first match that begins at a position; `seen` as in [`Automaton::end`].
