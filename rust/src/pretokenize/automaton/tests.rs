@@ -115,6 +115,66 @@ proptest! {
     }
 }
 
+/// Regexes of a few parts each: classes and groups, repeated, and what stands behind them.
+fn made() -> impl Strategy<Value = String> {
+    let class = prop::sample::select(
+        &[
+            "a",
+            "b",
+            " ",
+            "[ab]",
+            "[^a]",
+            r"\s",
+            r"\S",
+            r"\w",
+            r"\p{L}",
+            r"\p{Lu}",
+            r"\p{N}",
+            r"[\r\n]",
+            r"[|\]a]",
+            r"[^\s\p{L}]",
+            "(?s:.)",
+            "(?i:s)",
+            "(?:ab|a)",
+            "(?:a|ab)",
+            r"(?:a*|\s)",
+            "(?i:ab|k)",
+        ][..],
+    );
+    let times = prop::sample::select(
+        &[
+            "", "", "?", "*", "+", "{1,2}", "{2}", "++", "?+", "*+", "{1,2}+", "+?",
+        ][..],
+    );
+    let part = (class, times).prop_map(|(class, times)| format!("{class}{times}"));
+    let behind = prop::sample::select(&["", "", "", "$", r"(?!\S)", "(?=a)", r"\b"][..]);
+    let parts = (prop::collection::vec(part, 1..4), behind)
+        .prop_map(|(parts, behind)| parts.concat() + behind);
+    let alternative = prop_oneof![4 => parts, 1 => Just(SPACES.to_string())];
+    prop::collection::vec(alternative, 1..5).prop_map(|alternatives| alternatives.join("|"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn any_regex_that_becomes_one_equals_the_engine(
+        made in made(),
+        texts in prop::collection::vec("([abAsk1 \n\r\u{17f}\u{e9}\u{a0}|\\]]|a{2,9}|[ \n]{2,5}){0,12}", 8),
+        near in 0usize..20,
+    ) {
+        let Some(automaton) = Automaton::new(&made) else { return Ok(()) };
+        let regex = fancy_regex::Regex::new(&made).unwrap();
+        for text in texts {
+            let want = defined(&regex, &text);
+            prop_assert_eq!(ends(&automaton, &text), want.clone(), "{} on {:?}", made, text);
+            let (Some(want), Some(at)) = (want, cut(&automaton, &text, near)) else { continue };
+            let halves = [&text[..at], &text[at..]].map(|half| ends(&automaton, half).unwrap());
+            prop_assert_eq!(halves.concat(), want, "{} on {:?} cut at {}", made, text, at);
+        }
+    }
+}
+
 #[test]
 fn cuts_where_there_is_a_boundary() {
     let automaton = Automaton::new(REGULAR[0]).unwrap();
