@@ -226,9 +226,16 @@ impl Counts {
 
     /// Pairs of neighbouring bytes in all pretokens together.
     pub(super) fn num_pairs(&self) -> u128 {
-        let mut pairs = 0;
-        self.for_each(|pretoken, count| pairs += pairs_of(pretoken, count));
-        pairs
+        // Free slots add 0: asking for them first would cost more than the sum.
+        let pairs = self.slots.iter().map(|slot| {
+            let len = if slot.high >= LONG {
+                self.long(*slot).len()
+            } else {
+                slot.key().len()
+            };
+            len.saturating_sub(1) as u128 * u128::from(slot.count)
+        });
+        pairs.sum()
     }
 
     /// How many pretokens can come before the table grows.
@@ -306,11 +313,6 @@ impl Counts {
             self.with_bytes(*slot, |bytes| f(bytes, slot.count));
         }
     }
-}
-
-/// Pairs of neighbouring bytes in a pretoken, as often as it occurs.
-pub(super) fn pairs_of(pretoken: &[u8], count: u64) -> u128 {
-    (pretoken.len() as u128 - 1) * u128::from(count)
 }
 
 /// What a pretoken adds to a fingerprint; `row` is a buffer to be used again.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Memory;
 use super::records::{Cursor, Writer};
 use crate::error::{Error, Result};
-use crate::train::counts::{pairs_of, row_hash};
+use crate::train::counts::row_hash;
 use crate::train::scratch::{BUFFER_BYTES, Run, Scratch};
 
 /// Runs that are merged at once; more are merged in several passes.
@@ -81,7 +81,7 @@ impl Sorted {
                 writer.put(&key, sum)?;
                 distinct += 1;
                 total = total.saturating_add(sum);
-                pairs += pairs_of(&key, sum);
+                pairs += (key.len() as u128 - 1) * u128::from(sum);
                 fingerprint = fingerprint.wrapping_add(row_hash(&key, sum, &mut row));
                 sum = 0;
             }
