@@ -2,7 +2,7 @@
 //!
 //! The regexes of pretokenizers are nearly regular. What is not is `\s+(?!\S)`, which this file knows by heart, and
 //! possessive repetition, which is the greedy one where nothing that follows can begin with what is repeated. A regex
-//! that has more than that is left to the general engine.
+//! that has more than that, or repeats what may match nothing, is left to the general engine.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};

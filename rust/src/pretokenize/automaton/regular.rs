@@ -64,6 +64,9 @@ fn without_possessives(pattern: &str) -> Option<String> {
     let ast = regex_syntax::ast::parse::Parser::new()
         .parse(pattern)
         .ok()?;
+    if holds_empty_loop(pattern, &ast) {
+        return None;
+    }
     let mut marks: Vec<Span> = Vec::new();
     let mut flagged = false;
     for alternative in parts(&ast) {
@@ -128,6 +131,24 @@ fn holds_possessive(ast: &Ast) -> bool {
         Ast::Group(group) => holds_possessive(&group.ast),
         Ast::Alternation(alternation) => alternation.asts.iter().any(holds_possessive),
         Ast::Concat(concat) => concat.asts.iter().any(holds_possessive),
+        _ => false,
+    }
+}
+
+/// Whether anything is repeated that may match nothing: the engine ends such a loop, an automaton goes on.
+fn holds_empty_loop(pattern: &str, ast: &Ast) -> bool {
+    match (ast, possessive(ast)) {
+        (_, Some(inner)) => holds_empty_loop(pattern, &inner.ast),
+        (Ast::Repetition(repetition), _) => {
+            let span = repetition.ast.span();
+            let inner = regex_syntax::parse(&pattern[span.start.offset..span.end.offset]);
+            repetition.op.kind != RepetitionKind::ZeroOrOne
+                && inner.is_ok_and(|hir| hir.properties().minimum_len() == Some(0))
+                || holds_empty_loop(pattern, &repetition.ast)
+        }
+        (Ast::Group(group), _) => holds_empty_loop(pattern, &group.ast),
+        (Ast::Alternation(all), _) => all.asts.iter().any(|ast| holds_empty_loop(pattern, ast)),
+        (Ast::Concat(all), _) => all.asts.iter().any(|ast| holds_empty_loop(pattern, ast)),
         _ => false,
     }
 }
