@@ -90,10 +90,10 @@ FUZZ := target/fuzz
 FUZZER := PATH="$(CURDIR)/$(FUZZ)/bin:$$PATH" $(CARGO) fuzz
 FUZZED := --fuzz-dir rust/fuzz --target-dir $(FUZZ) --sanitizer none
 
-fuzz: ## Fuzz scanners, loaders and training for 60 s each; what is found stays in rust/fuzz/artifacts
+fuzz: ## Fuzz scanners, regexes, loaders and training for 60 s each; what is found stays in rust/fuzz/artifacts
 	@[ -x $(FUZZ)/bin/cargo-fuzz ] || $(CARGO) install --quiet --locked --root $(FUZZ) cargo-fuzz@0.13.2
 	$(FUZZER) build $(FUZZED)
-	for target in scanners loaders training; do \
+	for target in scanners regexes loaders training; do \
 		$(FUZZER) run $(FUZZED) $$target -- -max_total_time=60 -max_len=4096 -len_control=20 \
 			-timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512; done
 

@@ -29,6 +29,8 @@ Progress = Callable[[dict[str, Any]], object]
 TieBreak = Literal["id", "bytes", "hf"]
 # Rows of a batch and of a row group of count files: a few megabytes.
 _BATCH_ROWS = 1 << 18
+# Stands for counts that are too large, in sums of them and in count files.
+_MOST = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class _Options:
             ("memory", 2**20),
         ):
             number = getattr(self, name)
-            if number is not None and (not isinstance(number, int) or number < least):
-                raise ValueError(f"{name} is {number!r}; whole numbers from {least} are allowed")
+            if number is not None and not (isinstance(number, int) and least <= number < 2**64):
+                allowed = f"whole numbers from {least} to 2**64 - 1 are allowed"
+                raise ValueError(f"{name} is {number!r}; {allowed}")
         check_cluster(self.cluster, self.max_bytes)
 
     def counter(self) -> _core.Counter:
@@ -121,7 +124,11 @@ class _Options:
 
     def check(self, vocab_size: int) -> None:
         """Refuses what the merging would refuse."""
-        if isinstance(vocab_size, bool) or not isinstance(vocab_size, int) or vocab_size < 0:
+        if (
+            isinstance(vocab_size, bool)
+            or not isinstance(vocab_size, int)
+            or not 0 <= vocab_size < 2**64
+        ):
             raise ValueError(f"vocab_size is {vocab_size!r}; a whole number is needed")
         _core.check_training(vocab_size, *self._merging())
 
@@ -282,7 +289,8 @@ def train_from_counts(
         **options: As in `train`.
 
     Raises:
-        ValueError: For a bad option, a negative count, or no counts at all.
+        ValueError: For a bad option, a negative count, no counts at all, or counts of which the sum
+            over all pretokens, or over their pairs of neighbouring bytes, is not below 2**64 - 1.
         OSError: If a file cannot be read.
     """
     chosen = _options(options)
@@ -466,8 +474,8 @@ def _tables(counts: Mapping[bytes | str, int]) -> Iterator[Any]:
     items = iter(counts.items())
     while part := list(itertools.islice(items, sources.COUNT_ROWS)):
         for key, number in part:
-            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**64:
-                raise ValueError(f"the count of {key!r} is {number!r}; 0 to 2**64 - 1 are allowed")
+            if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < _MOST:
+                raise ValueError(f"the count of {key!r} is {number!r}; 0 to 2**64 - 2 are allowed")
         keys = [key.encode() if isinstance(key, str) else key for key, _ in part]
         numbers = pa.array([number for _, number in part], pa.uint64())
         yield pa.table({"pretoken": pa.array(keys, pa.large_binary()), "count": numbers})

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vocabularies import stepped
 
 import nanobpe
 from nanobpe import cli, cluster, sources
@@ -75,6 +76,14 @@ def test_equals_one_machine(files, tmp_path, monkeypatch):
         getattr(there, k) for k in ("documents", "bytes", "pretokens_distinct")
     ]
     assert pq.read_table(tmp_path / "here") == pq.read_table(tmp_path / "there")
+
+
+@pytest.mark.parametrize("name", ["automaton", "normalised steps"])
+def test_patterns_without_a_scanner_equal_one_machine(name, files, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 30_000)
+    options = {"pattern": stepped(name), "split_on": ("<|end|>",)}
+    on_cluster = nanobpe.train(files[:-1], 700, cluster="ray", **options)
+    assert on_cluster == nanobpe.train(files[:-1], 700, **options)
 
 
 @given(
@@ -254,6 +263,19 @@ def test_counts_beyond_32_bits_add_up(tmp_path):
     report = nanobpe.count(found, tmp_path / "sum.parquet", cluster="ray")
     assert report.pretokens_total == 2**33 + 1 + 2**40
     assert pq.read_table(tmp_path / "sum.parquet")["count"].to_pylist() == [2**33 + 1 + 2**40]
+
+
+def test_sums_beyond_the_limit_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_PARCEL_BYTES", 1)
+    most = 2**64 - 2
+    for name, number in (("a", most - 2**33), ("b", 2**33), ("c", 1)):
+        table = pa.table({"pretoken": ["ab"], "count": pa.array([number], pa.uint64())})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    report = nanobpe.count(tmp_path / "[ab].parquet", tmp_path / "sum.parquet", cluster="ray")
+    assert report.pretokens_total == most
+    assert pq.read_table(tmp_path / "sum.parquet")["count"].to_pylist() == [most]
+    with pytest.raises(ValueError, match=f"add up to {most + 1} .*up to {most} are allowed"):
+        nanobpe.train(tmp_path / "[abc].parquet", 300, cluster="ray")
 
 
 @pytest.mark.parametrize("name", ["bad.jsonl", "bad.parquet", "bad.txt.gz"])

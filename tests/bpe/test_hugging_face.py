@@ -241,6 +241,25 @@ def test_tokens_that_merging_does_not_make(ignore_merges, tmp_path):
         assert [back.encode(text) for text in texts] == want
 
 
+@pytest.mark.parametrize("ignore_merges", [False, True])
+def test_extending_keeps_the_rule(ignore_merges, tmp_path):
+    old = T.from_hf(with_unmade(tmp_path, ignore_merges=ignore_merges))
+    texts = [*TEXTS, "and lines", "1234", " 1234", "tok", "中文漢字", "x   x", "hes", "the hes"]
+    # The most frequent pretoken is a token already, which one of the two rules does not emit.
+    documents = ["tok"] * 99 + [TEXT, "some of the newest words"] * 9
+    ours = nanobpe.train_from_iterator(
+        documents, len(old) + 40, pattern="gpt2", special_tokens=(), resume=old
+    )
+    assert ours.merges[: len(old.merges)] == old.merges
+    assert (b"to", b"k") in ours.merges or (b"t", b"ok") in ours.merges or ignore_merges
+    ours.save(tmp_path / "tok")
+    assert T.load(tmp_path / "tok") == ours
+    theirs = theirs_of(tmp_path / "tok/tokenizer.json")
+    assert [ours.encode(text) for text in texts] == [theirs(text) for text in texts]
+    value = json.loads((tmp_path / "tok/tokenizer.json").read_text())
+    assert value["model"]["ignore_merges"] == ignore_merges
+
+
 def test_added_tokens_that_are_not_special(tmp_path):
     path = file_of(tmp_path, None, [GPT2])
     value = json.loads(path.read_text())

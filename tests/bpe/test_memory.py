@@ -99,12 +99,35 @@ def test_large_counts_survive_spilling_and_count_files(temp, tmp_path):
     assert nanobpe.train(found, 400, memory=LEAST) == nanobpe.train_from_counts(want, 400)
 
 
+@pytest.mark.parametrize("memory", [None, LEAST])
+def test_sums_beyond_the_limit_are_refused(temp, tmp_path, memory):
+    # 10,000 distinct pretokens: more than a table of `LEAST` has room for.
+    keys = [f"{i:06}" for i in range(10_000)]
+    each = (2**64 - 2) // (5 * len(keys))
+    halves = [each // 2, each - each // 2]
+    for name, number in zip("ab", halves, strict=True):
+        table = pa.table({"pretoken": keys, "count": pa.array([number] * len(keys), pa.uint64())})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    options = {"memory": memory, "special_tokens": ()}
+    exact = nanobpe.train(found, 256 + 9, **options)
+    assert exact.merges == naive.train(dict.fromkeys(map(str.encode, keys), each), 9)
+    for more, what in (([found[0]], "pairs of neighbouring bytes"), (found * 5, "pretokens")):
+        for work in (
+            lambda more: nanobpe.train(more, 300, **options),
+            lambda more: nanobpe.count(more, tmp_path / "sum.parquet", **options),
+        ):
+            with pytest.raises(ValueError, match=f"the counts add up to .*{what}; up to"):
+                work([*found, *more])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "temp"]
+
+
 def test_an_error_leaves_nothing(corpus, temp, tmp_path):
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{")
     with pytest.raises(nanobpe.FormatError):
         nanobpe.train([corpus, bad], 900, memory=LEAST)
-    with pytest.raises(ValueError, match=r"memory is 1000; whole numbers from 1048576 are allowed"):
+    with pytest.raises(ValueError, match=r"memory is 1000; whole numbers from 1048576 to .* are"):
         nanobpe.train(corpus, 900, memory=1000)
 
 

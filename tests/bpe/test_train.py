@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+import unicodedata
 import warnings
 from collections import Counter
 
@@ -14,6 +15,7 @@ import pytest
 import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vocabularies import STEPPED, TEXT, pieces, stepped
 
 import nanobpe
 
@@ -87,6 +89,52 @@ def test_counts_equal_the_definition(counts, tie):
     assert tok.merges == naive.train(total, 30, tie=tie)
 
 
+# The next number stands for sums that are too large.
+MOST = 2**64 - 2
+
+
+def sums(counts):
+    """Pretokens, and pairs of neighbouring bytes in them."""
+    return sum(counts.values()), sum((len(key) - 1) * n for key, n in counts.items())
+
+
+@given(
+    counts=st.dictionaries(
+        st.binary(min_size=1, max_size=9) | st.text("ab", min_size=1, max_size=9).map(str.encode),
+        st.integers(1, 2**20),
+        min_size=1,
+        max_size=20,
+    ),
+    tie=st.sampled_from(TIES),
+)
+@settings(max_examples=100, deadline=None)
+def test_counts_up_to_the_limit_are_exact(counts, tie):
+    counts = Counter({key: n * (MOST // max(sums(counts))) for key, n in counts.items()})
+    counts[b"xy"] += MOST - max(sums(counts))
+    counts = +counts
+    assert max(sums(counts)) == MOST
+    tok = nanobpe.train_from_counts(counts, 256 + 30, special_tokens=(), tie_break=tie)
+    assert tok.merges == naive.train(counts, 30, tie=tie)
+    assert tok.meta["training"]["pretokens_total"] == sum(counts.values())
+    counts[b"xy"] += 1
+    with pytest.raises(ValueError, match=f"add up to {MOST + 1}.*up to {MOST} are allowed\nhint: "):
+        nanobpe.train_from_counts(counts, 256 + 30)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"ab": 2**63, "cd": 2**63}, "18446744073709551615 or more pretokens"),
+        ({"abcd": 2**63}, f"{3 * 2**63} pairs of neighbouring bytes"),
+        ({"ab": 2**64 - 1}, r"the count of 'ab' is 18446744073709551615; 0 to 2\*\*64 - 2"),
+        ({"ab": -1}, "the count of 'ab' is -1"),
+    ],
+)
+def test_counts_beyond_the_limit_are_refused(counts, said):
+    with pytest.raises(ValueError, match=said):
+        nanobpe.train_from_counts(counts, 300)
+
+
 @pytest.mark.parametrize("tie", TIES)
 def test_equals_the_definition_on_real_text(tie, library_text):
     documents = [library_text[i : i + 4000] for i in range(0, 40_000, 4000)]
@@ -139,6 +187,27 @@ def test_threads_order_and_chunks_change_nothing(tmp_path):
         whole.merges
         == naive.train(Counter({k: 80 * n for k, n in counts.items()}), 20) + whole.merges[20:]
     )
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_patterns_without_a_scanner_are_cut_where_nothing_changes(name, tmp_path):
+    documents = [*english(1, 200), TEXT, unicodedata.normalize("NFD", TEXT)]
+    # Longer than a batch: cut on its way, unless the pattern has no cuts.
+    large = "".join(f"{i} {d}" for i, d in enumerate(documents * 70))
+    assert len(large) > 2 << 20
+    (tmp_path / "large.txt").write_bytes(large.encode())
+    counts = Counter(pieces(name, large))
+    options = {"pattern": stepped(name), "special_tokens": ()}
+    want = nanobpe.train_from_counts(counts, 600, **options)
+    for more in ({"threads": 1}, {"threads": 3}, {"memory": 2**20}):
+        got = nanobpe.train(tmp_path / "large.txt", 600, **options, **more)
+        assert got.merges == want.merges
+        assert got.meta["training"]["corpus_hash"] == want.meta["training"]["corpus_hash"]
+    counts = Counter(piece for d in documents for piece in pieces(name, d))
+    want = nanobpe.train_from_counts(counts, 500, **options)
+    random.Random(2).shuffle(documents)
+    for threads in (1, 3):
+        assert nanobpe.train_from_iterator(documents, 500, threads=threads, **options) == want
 
 
 @pytest.mark.parametrize("pattern", [r"\w+|\W+", r"[^ ]+| +", r"(?s)."])
@@ -214,6 +283,8 @@ def test_too_large_a_vocabulary_is_a_warning_or_with_strict_an_error():
         ({"special_tokens": "<|a|>"}, "sequence"),
         ({"min_frequency": -1}, "min_frequency is -1"),
         ({"threads": 0}, "threads is 0"),
+        ({"max_bytes": 2**64}, "max_bytes is 18446744073709551616; whole numbers from 1 to"),
+        ({"vocab_size": 2**64}, "vocab_size is 18446744073709551616"),
         ({"pattern": "("}, "compiles"),
         ({"pattern": r"\p{L}+"}, "loses text"),
     ],

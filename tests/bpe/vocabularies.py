@@ -1,6 +1,7 @@
 """Small vocabularies that the tests make for themselves."""
 
 import functools
+import unicodedata
 
 import naive
 
@@ -50,6 +51,33 @@ BROKEN = [
 ]
 SPECIALS = {"<|bos|>": 400, "<|end|>": 401, "<|end|><|end|>": 402}
 GPT2_RE = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+# What has no scanner of its own: each with whether the text is normalised first, and its steps.
+STEPPED = {
+    "automaton": (False, [r"\w+|[^\w\s]+|\s+(?!\S)|\s"]),
+    "backtracking": (False, [r"(?!\d)\w+|\d{1,3}|(?s:.)"]),
+    "normalised": (True, [r"\w+|[^\w\s]+|\s+(?!\S)|\s"]),
+    "steps": (False, [r"\p{N}{1,2}", r"[\u4e00-\u9fa5]+", GPT2_RE]),
+    "normalised steps": (True, [r"\p{N}", r" ?\p{L}{1,5}"]),
+}
+
+
+def stepped(name: str) -> str:
+    """A pattern of `STEPPED` as it is written."""
+    normalizes, steps = STEPPED[name]
+    mark = "(?#split)" if len(steps) > 1 else ""
+    return "(?#nfc)" * normalizes + "".join(mark + step for step in steps)
+
+
+def pieces(name: str, text: str) -> list[bytes]:
+    """The pretokens of a pattern of `STEPPED`, by its definition."""
+    import regex
+
+    normalizes, steps = STEPPED[name]
+    found = [unicodedata.normalize("NFC", text) if normalizes else text]
+    for step in steps:
+        found = [part for piece in found for part in regex.splititer(f"({step})", piece) if part]
+    return [piece.encode() for piece in found]
 
 
 @functools.cache

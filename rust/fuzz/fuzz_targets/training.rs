@@ -1,13 +1,19 @@
-//! Any counts and options: the merges are those of the definition, which counts every pair anew at every step.
+//! Any counts and options: the merges are those of the definition, which counts every pair anew at every step, with
+//! the words in memory and on disk.
 
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use nanobpe::train::{Counts, TieBreak, TrainOptions, byte_level_order, train};
+use nanobpe::train::{
+    BoundedCounts, Counted, Counts, Memory, TieBreak, TrainOptions, byte_level_order, train,
+    train_counted,
+};
+use nanobpe::vocab::Vocab;
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -27,6 +33,8 @@ struct Input {
     tie: Tie,
     min_frequency: u8,
     max_token_bytes: Option<u8>,
+    /// Bytes of memory for words that lie on disk.
+    memory: Option<u16>,
 }
 
 fn joined((left, right): &Pair) -> Vec<u8> {
@@ -80,6 +88,42 @@ fn naive(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptio
     merges
 }
 
+/// The merges with the words on disk.
+fn on_disk(
+    words: &BTreeMap<Vec<u8>, u64>,
+    size: usize,
+    options: &TrainOptions,
+    bytes: usize,
+) -> Vocab {
+    let folder = ["/dev/shm", "/tmp"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|f| f.is_dir());
+    let memory = Memory {
+        bytes,
+        folder: folder.unwrap(),
+    };
+    let mut counts = BoundedCounts::new(Some(&memory), 1);
+    words
+        .iter()
+        .for_each(|(word, n)| counts.table().add(word, *n));
+    let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let counted = Counted::from_tables(vec![counts], Some(&memory), &stop).unwrap();
+    assert!(matches!(counted, Counted::Sorted(_)));
+    train_counted(&counted, size, &[], options, &progress, &stop)
+        .unwrap()
+        .vocab
+}
+
+fn pairs(vocab: &Vocab) -> Vec<Pair> {
+    let bytes = |id| vocab.bytes(id).to_vec();
+    vocab
+        .merges()
+        .iter()
+        .map(|m| (bytes(m.left), bytes(m.right)))
+        .collect()
+}
+
 fuzz_target!(|input: Input| {
     let modulus = input.alphabet.max(1);
     let mut words = BTreeMap::new();
@@ -107,17 +151,16 @@ fuzz_target!(|input: Input| {
     words.iter().for_each(|(word, n)| counts.add(word, *n));
     let num_merges = usize::from(input.num_merges % 64);
     let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let vocab = train(&counts, 256 + num_merges, &[], &options, &progress, &stop)
-        .unwrap()
-        .vocab;
-    let got: Vec<Pair> = vocab
-        .merges()
-        .iter()
-        .map(|m| (vocab.bytes(m.left).to_vec(), vocab.bytes(m.right).to_vec()))
-        .collect();
-    assert_eq!(
-        got,
-        naive(&words, num_merges, &options),
-        "{words:?} {options:?}"
-    );
+    let size = 256 + num_merges;
+    let want = naive(&words, num_merges, &options);
+    let trained = train(&counts, size, &[], &options, &progress, &stop).unwrap();
+    assert_eq!(pairs(&trained.vocab), want, "{words:?} {options:?}");
+    if let Some(bytes) = input.memory {
+        let vocab = on_disk(&words, size, &options, usize::from(bytes % 8192).max(1));
+        assert_eq!(
+            pairs(&vocab),
+            want,
+            "on disk within {bytes}: {words:?} {options:?}"
+        );
+    }
 });

@@ -264,6 +264,8 @@ impl<T: Send + 'static> Feed<T> {
         if text.len() < 2 * uncut {
             return None;
         }
+        // What lies behind may be gigabytes, and would be looked at for each cut.
+        let text = &text[..text.len().min(near + self.longest)];
         // The text is split at these strings, and the pattern run between two of them.
         let (mut start, mut end) = (0, text.len());
         for found in whole(text) {

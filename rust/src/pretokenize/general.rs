@@ -97,22 +97,16 @@ impl General {
         }
     }
 
-    /// As [`super::Pattern::cut_from_start`].
-    pub(super) fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
-        let automaton = self.automaton.as_ref()?;
-        // The text is split where it is not UTF-8: what matters is the last stretch that begins before `near`.
-        let (mut at, mut start, mut stretch) = (0, 0, "");
-        for chunk in text.utf8_chunks() {
-            if at > near {
-                break;
-            }
-            if !chunk.valid().is_empty() {
-                (start, stretch) = (at, chunk.valid());
-            }
-            at += chunk.valid().len() + chunk.invalid().len();
-        }
-        let cut = automaton.cut(stretch, near - start);
-        cut.map(|cut| start + cut).or((start > 0).then_some(start))
+    /// As [`super::Pattern::cut_from_start`] in UTF-8, of the cuts that `allow` allows.
+    pub(super) fn cut(
+        &self,
+        text: &str,
+        near: usize,
+        allow: &dyn Fn(usize) -> bool,
+    ) -> Option<usize> {
+        // Where nothing matches, the text is lost anyway.
+        let between = |_, _| None;
+        self.automaton.as_ref()?.cut(text, near, allow, &between)
     }
 }
 

@@ -15,7 +15,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Result;
 use crate::processor::Level;
@@ -23,9 +23,11 @@ use crate::processor::Level;
 mod automaton;
 mod blocks;
 mod cl100k;
+mod cut;
 mod general;
 mod gpt2;
 pub(crate) mod key;
+mod normal;
 mod o200k;
 mod runs;
 mod steps;
@@ -35,10 +37,16 @@ mod unicode;
 mod windows;
 
 use general::General;
+use normal::is_normalized;
 use steps::Steps;
+use unicode::Classes;
 pub use unicode::UNICODE_VERSION;
+<<<<<<< HEAD
 use unicode::{Classes, LETTER};
 use windows::{Ends, FEW_PLACES, Kind, PLACES, fill_for};
+=======
+use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
+>>>>>>> h1
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -269,39 +277,6 @@ impl Pattern {
             Engine::Steps(steps) => collect(text, f, |one| steps.for_each_while(text, one))?,
         })
     }
-
-    /// The last position in `1..=near` at which the text may be cut: both sides pretokenise by themselves as the
-    /// whole does. None if there is none, or if the pattern is a custom regex; see [`Pattern::cut_from_start`].
-    ///
-    /// In every built-in pattern a letter followed by ASCII white space, ASCII punctuation other than an apostrophe
-    /// (contractions), or CJK punctuation ends a pretoken, and nothing before the letter looks beyond it. Where the
-    /// text is normalised first, the letter must be one that stays as it is.
-    pub fn cut(&self, text: &[u8], near: usize) -> Option<usize> {
-        if !self.cuts_anywhere() {
-            return None;
-        }
-        let stays =
-            |c: char| !self.normalizes() || is_nfc_quick(std::iter::once(c)) == IsNormalized::Yes;
-        (1..=near.min(text.len().saturating_sub(1)))
-            .rev()
-            .find(|&i| begins_apart(&text[i..]) && last_letter(&text[..i]).is_some_and(stays))
-    }
-
-    /// Whether [`Pattern::cut`] finds cuts, from what stands around them.
-    pub fn cuts_anywhere(&self) -> bool {
-        matches!(self.engine, Engine::Scanner(_))
-    }
-
-    /// As [`Pattern::cut`] for a custom regex, which has to be run: the text must begin where a pretoken does.
-    pub fn cut_from_start(&self, text: &[u8], near: usize) -> Option<usize> {
-        match &self.engine {
-            // A step may look at all of the text, and at a cut two characters may be one when normalised.
-            Engine::Steps(_) => None,
-            Engine::General(_) if self.normalizes => None,
-            Engine::General(general) => general.cut(text, near),
-            Engine::Scanner(_) => self.cut(text, near),
-        }
-    }
 }
 
 /// Name, regex and scanner of the built-in pattern with this name or regex.
@@ -327,31 +302,6 @@ fn one<'a>(text: &'a [u8], range: &'a Range<usize>) -> Pretokens<'a> {
         start: range.start,
         ends: std::slice::from_ref(&range.end),
     }
-}
-
-/// ASCII white space or punctuation but the apostrophe, or U+3001, U+3002, U+FF0C.
-fn begins_apart(text: &[u8]) -> bool {
-    match text[0] {
-        b'\'' => false,
-        b if b.is_ascii_punctuation() || b.is_ascii_whitespace() => true,
-        0xe3 => text.starts_with("\u{3001}".as_bytes()) || text.starts_with("\u{3002}".as_bytes()),
-        0xef => text.starts_with("\u{ff0c}".as_bytes()),
-        _ => false,
-    }
-}
-
-/// The letter that the bytes end in, if they end in one.
-fn last_letter(text: &[u8]) -> Option<char> {
-    let last = &text[text.len().saturating_sub(4)..];
-    let start = last.iter().rposition(|b| b & 0xc0 != 0x80)?;
-    let c = std::str::from_utf8(&last[start..]).ok()?.chars().next()?;
-    (Classes::get().at(&last[start..], 0).0 & LETTER != 0).then_some(c)
-}
-
-/// Whether the text is certain to be in normalisation form C.
-fn is_normalized(text: &str) -> bool {
-    // Characters below U+0300 are (its first byte is 0xcc), and this test is compiled to vector instructions.
-    text.bytes().all(|b| b < 0xcc) || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
 
 /// Whether `f` said true to the end; `text` is UTF-8.

@@ -1,9 +1,12 @@
 //! Several regexes one after another, each splitting what the one before left: what a sequence of pre-tokenizers in
 //! Hugging Face's files does. What a step's regex does not match is a piece as well, so no text is lost.
 
+use std::ops::Range;
+
 use fancy_regex::Regex;
 
 use super::automaton::Automaton;
+use super::cut::behind_letter;
 use super::windows::Kind;
 use super::{built_in, scan};
 use crate::error::{Error, Result};
@@ -22,8 +25,8 @@ enum Step {
     BuiltIn(Kind),
     /// Regular but for what the automaton knows by heart.
     Automaton(Box<Automaton>),
-    /// Regular, in linear time, or else by backtracking.
-    Regex(Box<Regex>),
+    /// Regular, in linear time, or else by backtracking; with an automaton for cuts if regular.
+    Regex(Box<Regex>, Option<Box<Automaton>>),
 }
 
 impl Steps {
@@ -55,6 +58,34 @@ impl Steps {
     ) -> Result<bool> {
         split(&self.0, text, f)
     }
+
+    /// As [`super::Pattern::cut_from_start`] in UTF-8, of the cuts that `allow` allows.
+    ///
+    /// A later step sees the pieces of the one before and nothing around them. So a cut between pieces of the first
+    /// step is exact, and one inside a piece if it is so for the other steps on that piece.
+    pub(super) fn cut(
+        &self,
+        text: &str,
+        near: usize,
+        allow: &dyn Fn(usize) -> bool,
+    ) -> Option<usize> {
+        cut(&self.0, text, near, allow)
+    }
+}
+
+fn cut(steps: &[Step], text: &str, near: usize, allow: &dyn Fn(usize) -> bool) -> Option<usize> {
+    let (step, rest) = steps.split_first()?;
+    let automaton = match step {
+        Step::BuiltIn(_) => return behind_letter(text.as_bytes(), near, |at, _| allow(at)),
+        Step::Automaton(automaton) => automaton,
+        Step::Regex(_, automaton) => automaton.as_ref()?,
+    };
+    let between = |stretch: Range<usize>, near| {
+        let start = stretch.start;
+        let allow = |at| allow(start + at);
+        cut(rest, &text[stretch], near, &allow).map(|at| start + at)
+    };
+    automaton.cut(text, near, allow, &between)
 }
 
 fn split(steps: &[Step], text: &str, f: &mut dyn FnMut(&[u8]) -> bool) -> Result<bool> {
@@ -79,12 +110,11 @@ impl Step {
             return Err(empty_match(regex));
         }
         // A search for the next match is linear in a regular one; the automaton tries at each position.
-        if regex_syntax::parse(regex).is_err()
-            && let Some(automaton) = Automaton::new(regex)
-        {
-            return Ok(Self::Automaton(Box::new(automaton)));
-        }
-        Ok(Self::Regex(Box::new(compiled)))
+        let automaton = Automaton::new(regex).map(Box::new);
+        Ok(match automaton {
+            Some(automaton) if regex_syntax::parse(regex).is_err() => Self::Automaton(automaton),
+            automaton => Self::Regex(Box::new(compiled), automaton),
+        })
     }
 
     /// Calls `f` with each match and each stretch between matches, until it says false.
@@ -105,7 +135,7 @@ impl Step {
                 failed.map_or(Ok(wanted), Err)
             }
             Self::Automaton(automaton) => automaton.split_while(text, f),
-            Self::Regex(regex) => {
+            Self::Regex(regex, _) => {
                 let mut at = 0;
                 while at < text.len() {
                     let found = regex.find_from_pos(text, at).map_err(|error| {

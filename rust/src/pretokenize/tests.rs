@@ -7,6 +7,7 @@ use fancy_regex::Regex;
 use proptest::prelude::*;
 
 use super::blocks::{BLOCK, Bytes, Masks};
+use super::unicode::LETTER;
 use super::*;
 use crate::error::Error;
 
@@ -323,6 +324,84 @@ proptest! {
             Pattern::new(name).unwrap().for_each(&bytes, |p| found.push(p.to_vec())).unwrap();
             prop_assert_eq!(&found.concat(), &bytes);
         }
+    }
+}
+
+/// Patterns that have to be run for a cut: custom regexes, steps as files have them, normalisation before either.
+const RUN: &[&str] = &[
+    r"\s+(?!\S)|\S++|\s",
+    r"(?#split)\p{N}{1,3}(?#split)[\u{4e00}-\u{9fa5}\u{3040}-\u{30ff}]+(?#split)[!-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r"(?#split)\p{N}(?#split)'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    r"(?#split)[\r\n](?#split)\s?[A-Za-z]+(?#split)[!-/]+(?#split)\s+$(?#split)\p{N}",
+    r"(?#split)a\. (?#split)\p{N}+(?#split)\w+|\s+(?!\S)|\s",
+    r"(?#split)\s+(?!\S)|\p{L}++(?#split)[a-z]{1,2}",
+    r"(?#nfc)\w+|\W+",
+    r"(?#nfc)\s+(?!\S)|[^\s\p{M}]+|\p{M}|\s",
+    r"(?#nfc)(?#split)\p{N}(?#split)'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn a_cut_found_by_running_is_good_whatever_follows(
+        chunks in prop::collection::vec(
+            prop_oneof![
+                text().prop_map(String::into_bytes),
+                "[e\u{301}\u{323} ]{1,4}|[\u{1100}\u{1161}\u{11a8}\u{ac00}]{1,4}|[\u{958}\u{212b}\u{f900}x]{1,3}|a\\. "
+                    .prop_map(String::into_bytes),
+                prop::collection::vec(any::<u8>(), 1..3),
+            ],
+            0..5,
+        ),
+        near in 0usize..120,
+        more in text(),
+    ) {
+        let text = chunks.concat();
+        let whole = [text.as_slice(), more.as_bytes()].concat();
+        for pattern in RUN_PATTERNS.iter() {
+            let all = |text: &[u8]| {
+                let mut found = Vec::new();
+                pattern.for_each(text, |p| found.push(p.to_vec())).unwrap();
+                found
+            };
+            let Some(at) = pattern.cut_from_start(&text, near) else { continue };
+            prop_assert!((1..=near).contains(&at) && at < text.len(), "{} at {}", pattern.regex(), at);
+            let halves = [all(&whole[..at]), all(&whole[at..])].concat();
+            prop_assert_eq!(halves, all(&whole), "{} cut at {}", pattern.regex(), at);
+        }
+    }
+}
+
+static RUN_PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
+    RUN.iter()
+        .map(|regex| Pattern::new(regex).unwrap())
+        .collect()
+});
+
+#[test]
+fn running_finds_cuts_in_ordinary_text() {
+    let text = "In 1999 the caf\u{e9} had e\u{301}clairs, 4 of them.\nThen (a. b) none; and so on";
+    for pattern in RUN_PATTERNS.iter() {
+        let near = text.len() - 12;
+        let cut = pattern.cut_from_start(text.as_bytes(), near);
+        assert!(
+            cut.is_some_and(|at| at > near - 20),
+            "{} at {cut:?}",
+            pattern.regex()
+        );
+    }
+    // Where each search goes far, it is given up.
+    let slow = Pattern::new("(?#split)a*b(?#split)d").unwrap();
+    let text = format!("{}c", "a".repeat(1 << 20));
+    assert_eq!(slow.cut_from_start(text.as_bytes(), 1 << 20), None);
+    for blind in [r"(?#split)(?<=a)b(?#split)c", r"(?#split)^a(?#split)c"] {
+        assert_eq!(
+            Pattern::new(blind)
+                .unwrap()
+                .cut_from_start(b"ab ab ab ab", 9),
+            None
+        );
     }
 }
 

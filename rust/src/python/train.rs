@@ -273,7 +273,7 @@ fn train(
     resume: Option<&PyTokenizer>,
     threads: usize,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(PyTokenizer, u64, u64)> {
+) -> PyResult<(PyTokenizer, u64, u128)> {
     let pattern = py.detach(|| Pattern::new(pattern))?;
     let mut options = options(tie_break, min_frequency, max_token_bytes, resume)?;
     options.threads = threads;

@@ -66,7 +66,7 @@ impl Counts {
         self.used == 0
     }
 
-    /// All pretokens together.
+    /// All pretokens together; the largest number stands for more than that, as it does for each.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -222,6 +222,20 @@ impl Counts {
         let mut bytes = 0;
         self.for_each(|pretoken, _| bytes += pretoken.len());
         bytes
+    }
+
+    /// Pairs of neighbouring bytes in all pretokens together.
+    pub(super) fn num_pairs(&self) -> u128 {
+        // Free slots add 0: asking for them first would cost more than the sum.
+        let pairs = self.slots.iter().map(|slot| {
+            let len = if slot.high >= LONG {
+                self.long(*slot).len()
+            } else {
+                slot.key().len()
+            };
+            len.saturating_sub(1) as u128 * u128::from(slot.count)
+        });
+        pairs.sum()
     }
 
     /// How many pretokens can come before the table grows.

@@ -328,7 +328,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             replace_in(&mut part, positions, sought, id, len, sides, stop)
         })?;
         let keep = |neighbour: u32, count: u64| {
-            count >= self.least && tokens.allow(self.options, (id, neighbour), u64::MAX)
+            count >= self.least && tokens.fits(self.options, (id, neighbour))
         };
         let (mut before, mut after): (Vec<_>, Vec<_>) = self
             .sides

@@ -18,6 +18,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use crate::encode::unmade;
 use crate::error::{Error, Result};
 use crate::vocab::{Merge, Vocab};
 
@@ -25,6 +26,7 @@ mod count;
 mod counts;
 mod external;
 mod heap;
+mod limit;
 mod merge;
 mod neighbours;
 mod scratch;
@@ -77,7 +79,8 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// Longest token that a merge may make.
     pub max_token_bytes: Option<usize>,
-    /// A vocabulary to extend: its merges come first and keep their ids.
+    /// A vocabulary to extend: its merges come first and keep their ids, words start as it encodes them, and whether
+    /// tokens that no merge makes are emitted stays as it is.
     pub resume: Option<Arc<Vocab>>,
     /// Threads that may work at the same time; 0 is 1.
     pub threads: usize,
@@ -90,7 +93,7 @@ pub struct Trained {
     /// How often the last merged pair occurred, 0 without merges.
     pub last_count: u64,
     /// How many tokens the corpus has in this vocabulary.
-    pub num_tokens: u64,
+    pub num_tokens: u128,
 }
 
 /// What the merge loop gives back.
@@ -98,7 +101,7 @@ struct Learned {
     tokens: Vec<Vec<u8>>,
     merges: Vec<Merge>,
     last_count: u64,
-    num_tokens: u64,
+    num_tokens: u128,
 }
 
 /// Merges the most frequent pair until `vocab_size` ids exist, special tokens counted, or no pair is left.
@@ -106,8 +109,8 @@ struct Learned {
 /// `progress` shows the ids made so far; `stop` ends the work.
 ///
 /// # Errors
-/// `Error::Value` if nothing was counted or `vocab_size` leaves no room for what must be in the vocabulary, and
-/// `Error::Interrupted` after `stop`.
+/// `Error::Value` if nothing was counted, if the counts add up to more than fits, or if `vocab_size` leaves no room for
+/// what must be in the vocabulary, and `Error::Interrupted` after `stop`.
 pub fn train(
     counts: &Counts,
     vocab_size: usize,
@@ -116,6 +119,7 @@ pub fn train(
     progress: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<Trained> {
+    limit::check(counts.total(), counts.num_pairs())?;
     train_with(
         counts.is_empty(),
         vocab_size,
@@ -169,7 +173,10 @@ fn train_with(
     let tokens = (0u32..)
         .zip(learned.tokens.iter().map(Vec::as_slice))
         .filter(|(_, b)| !b.is_empty());
-    let vocab = Vocab::new(tokens, learned.merges, &specials)?;
+    let mut vocab = Vocab::new(tokens, learned.merges, &specials)?;
+    // The older vocabulary's rule, as long as it makes a difference.
+    let only_merges = options.resume.as_ref().is_some_and(|old| old.only_merges());
+    vocab.set_only_merges(only_merges && !unmade(&vocab).is_empty());
     Ok(Trained {
         vocab,
         last_count: learned.last_count,

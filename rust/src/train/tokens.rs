@@ -1,12 +1,13 @@
 //! The tokens that a training has made so far, and the order in which equally frequent pairs are merged.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{TieBreak, TrainOptions, byte_level_order};
-use crate::encode::{PairRanks, Scratch};
+use crate::encode::{PairRanks, Scratch, unmade};
 use crate::vocab::{Merge, Vocab};
 
 pub(super) struct Tokens {
@@ -17,6 +18,8 @@ pub(super) struct Tokens {
     ids: FxHashMap<Vec<u8>, u32>,
     /// What the tie rule compares instead of an id.
     places: Vec<u32>,
+    /// Older tokens that no merge may make.
+    shut: FxHashSet<Vec<u8>>,
 }
 
 impl Tokens {
@@ -43,6 +46,10 @@ impl Tokens {
             bytes,
             ids,
             places,
+            shut: options
+                .resume
+                .as_deref()
+                .map_or_else(Default::default, shut_tokens),
         }
     }
 
@@ -59,11 +66,7 @@ impl Tokens {
 
     /// The merge of two tokens: into a new id, or into the token that has their bytes already.
     pub(super) fn merge(&mut self, (left, right): (u32, u32)) -> Merge {
-        let joined = [
-            self.bytes[left as usize].as_slice(),
-            &self.bytes[right as usize],
-        ]
-        .concat();
+        let joined = self.joined((left, right));
         let next = self.bytes.len() as u32;
         let id = *self.ids.entry(joined.clone()).or_insert(next);
         if id == next {
@@ -76,9 +79,21 @@ impl Tokens {
 
     /// Whether a merge of the pair is allowed at this count.
     pub(super) fn allow(&self, options: &TrainOptions, pair: (u32, u32), count: u64) -> bool {
-        let size = (self.len(pair.0) + self.len(pair.1)) as usize;
         count >= options.min_frequency.max(1)
-            && options.max_token_bytes.is_none_or(|most| size <= most)
+            && self.fits(options, pair)
+            && (self.shut.is_empty() || !self.shut.contains(&self.joined(pair)))
+    }
+
+    /// Whether two tokens, in whatever order, are short enough to be one.
+    pub(super) fn fits(&self, options: &TrainOptions, (a, b): (u32, u32)) -> bool {
+        let size = (self.len(a) + self.len(b)) as usize;
+        options.max_token_bytes.is_none_or(|most| size <= most)
+    }
+
+    fn joined(&self, (left, right): (u32, u32)) -> Vec<u8> {
+        [left, right]
+            .map(|id| self.bytes[id as usize].as_slice())
+            .concat()
     }
 
     /// The order of the queue.
@@ -130,14 +145,24 @@ impl Order<'_> {
 /// How words are split before anything is learnt: into bytes, or as the vocabulary to extend encodes them.
 pub(super) enum Start {
     Bytes,
-    Older(Box<(PairRanks, Scratch)>),
+    Older(Box<Older>),
+}
+
+pub(super) struct Older {
+    vocab: Arc<Vocab>,
+    pairs: PairRanks,
+    scratch: Scratch,
 }
 
 impl Start {
     pub(super) fn new(options: &TrainOptions) -> Self {
         match &options.resume {
             None => Self::Bytes,
-            Some(vocab) => Self::Older(Box::new((PairRanks::new(vocab), Scratch::default()))),
+            Some(vocab) => Self::Older(Box::new(Older {
+                vocab: vocab.clone(),
+                pairs: PairRanks::new(vocab),
+                scratch: Scratch::default(),
+            })),
         }
     }
 
@@ -146,11 +171,29 @@ impl Start {
         match self {
             Self::Bytes => ids.extend(word.iter().map(|&byte| u32::from(byte))),
             Self::Older(older) => {
-                let (pairs, scratch) = &mut **older;
-                ids.extend_from_slice(scratch.merge(pairs, word, stop));
+                let Older {
+                    vocab,
+                    pairs,
+                    scratch,
+                } = &mut **older;
+                match vocab.id(word).filter(|_| !vocab.only_merges()) {
+                    Some(whole) => ids.push(whole),
+                    None => ids.extend_from_slice(scratch.merge(pairs, word, stop)),
+                }
             }
         }
     }
+}
+
+/// The tokens of a vocabulary that its merges do not make but have as a part: were one made by a merge at the end of
+/// the list, encoding would go on with those before, in other places than training has.
+fn shut_tokens(vocab: &Vocab) -> FxHashSet<Vec<u8>> {
+    let unmade = unmade(vocab);
+    let parts = vocab.merges().iter().flat_map(|m| [m.left, m.right]);
+    parts
+        .filter(|id| unmade.binary_search(id).is_ok())
+        .map(|id| vocab.bytes(id).to_vec())
+        .collect()
 }
 
 /// The tokens of a vocabulary by id up to the last ordinary one; what is no ordinary token is empty.

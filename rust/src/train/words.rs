@@ -217,12 +217,12 @@ impl<S: Symbol> Words<S> {
         &mut self,
         len: impl Fn(u32) -> u32,
         stop: &AtomicBool,
-    ) -> Result<u64> {
+    ) -> Result<u128> {
         let mut num_tokens = self.num_single;
         for mut part in self.parts(&[]) {
             part.for_each(&len, stop, |_, _, _, count| num_tokens += u128::from(count))?;
         }
-        Ok(num_tokens.try_into().unwrap_or(u64::MAX))
+        Ok(num_tokens)
     }
 }
 

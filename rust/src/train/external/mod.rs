@@ -23,88 +23,17 @@ use super::{Learned, TrainOptions};
 use crate::error::{Error, Result};
 use crate::vocab::Merge;
 
+mod batch;
+mod choice;
+mod merging;
+
+use batch::Batch;
+use merging::{Found, Merging};
+
 /// Words between two looks at whether the work is still wanted.
 const LOOK_EVERY: u64 = 1 << 14;
-/// Bytes of a word in memory beside its symbols, and of each place in a list.
-const WORD_BYTES: usize = 24;
-const PLACE_BYTES: usize = 8;
-/// Bytes of a list without its places, and of its pair's entries in the queue.
-const LIST_BYTES: usize = 128;
-/// Bytes of a pair in the table, at its usual load.
-const PAIR_BYTES: usize = 48;
 
 type Pair = (u32, u32);
-
-/// How often a pair occurs: in the corpus, and in the distinct words.
-#[derive(Clone, Copy, Default)]
-struct Found {
-    count: u64,
-    places: u64,
-}
-
-/// What a merge changes for one pair.
-#[derive(Default)]
-struct Change {
-    more: Found,
-    less: Found,
-    /// The words in memory that have the pair anew.
-    words: Vec<u32>,
-}
-
-/// Words in memory and where the pairs lie that may be merged next.
-#[derive(Default)]
-struct Batch {
-    symbols: Vec<u32>,
-    /// Of each word where its symbols start, how many it has, and how often it occurs.
-    words: Vec<(usize, u32, u64)>,
-    /// Of each pair here the words that have it, or had it before other merges.
-    lists: FxHashMap<Pair, Vec<u32>>,
-    /// Entries of all lists.
-    places: usize,
-    /// The first id that is made in this batch.
-    first_id: u32,
-}
-
-impl Batch {
-    fn new(pairs: &[Candidate], first_id: u32) -> Self {
-        Self {
-            lists: pairs.iter().map(|c| (c.pair, Vec::new())).collect(),
-            first_id,
-            ..Self::default()
-        }
-    }
-
-    /// Whether every word that has the pair is here.
-    fn covers(&self, pair: Pair) -> bool {
-        pair.0 >= self.first_id || pair.1 >= self.first_id || self.lists.contains_key(&pair)
-    }
-
-    fn size(&self) -> usize {
-        let words = 4 * self.symbols.len() + WORD_BYTES * self.words.len();
-        words + PLACE_BYTES * self.places + LIST_BYTES * self.lists.len()
-    }
-
-    /// Takes a word in if it has a listed pair.
-    fn add(&mut self, word: &[u32], count: u64) -> bool {
-        let index = self.words.len() as u32;
-        let mut has = false;
-        for pair in word.windows(2) {
-            if let Some(list) = self.lists.get_mut(&(pair[0], pair[1])) {
-                has = true;
-                if list.last() != Some(&index) {
-                    list.push(index);
-                    self.places += 1;
-                }
-            }
-        }
-        if has {
-            let start = self.symbols.len();
-            self.symbols.extend_from_slice(word);
-            self.words.push((start, word.len() as u32, count));
-        }
-        has
-    }
-}
 
 struct Trainer<'a> {
     options: &'a TrainOptions,
@@ -120,7 +49,7 @@ struct Trainer<'a> {
     num_symbols: u64,
     run: Run,
     /// Symbols of the words that are one symbol.
-    single: u64,
+    single: u128,
 }
 
 /// Learns merges until `num_ids` ids exist or no pair is left, after those of `options.resume`.
@@ -193,7 +122,7 @@ impl<'a> Trainer<'a> {
     /// Writes a word for the next pass, or drops it if it is one symbol.
     fn put(&mut self, scratch: &mut Scratch, word: &[u32], count: u64) -> Result<()> {
         if word.len() == 1 {
-            self.single = self.single.saturating_add(count);
+            self.single += u128::from(count);
             return Ok(());
         }
         self.num_words += 1;
@@ -251,57 +180,6 @@ impl<'a> Trainer<'a> {
         }
         self.run = scratch.end_run()?;
         Ok(true)
-    }
-
-    /// Bytes for a batch: what the pairs leave, and always a quarter.
-    fn room(&self) -> usize {
-        let bytes = self.memory.bytes;
-        bytes
-            .saturating_sub(PAIR_BYTES * self.pairs.len())
-            .max(bytes / 4)
-    }
-
-    /// The pairs that are next in the queue, in order: about as many as have room for their words.
-    fn next_pairs(&self, room: usize) -> Vec<Candidate> {
-        let length = self.num_symbols / self.num_words.max(1) + 1;
-        let word_bytes = 4 * length as usize + WORD_BYTES + PLACE_BYTES;
-        let size = |found: &Found| LIST_BYTES + word_bytes * found.places as usize;
-        // Sizes by count in steps of a thousandth: the queue's beginning without a sort of all pairs.
-        let mut sizes = vec![0; step(u64::MAX) + 1];
-        for (pair, found) in &self.pairs {
-            if self.is_allowed(*pair, found.count) {
-                sizes[step(found.count)] += size(found);
-            }
-        }
-        let mut sum = 0;
-        let last = (0..sizes.len())
-            .rev()
-            .find(|i| {
-                sum += sizes[*i];
-                sum > room
-            })
-            .unwrap_or(0);
-        let mut next: Vec<Candidate> = self
-            .pairs
-            .iter()
-            .filter(|(pair, found)| {
-                step(found.count) >= last && self.is_allowed(**pair, found.count)
-            })
-            .map(|(&pair, found)| Candidate {
-                count: found.count,
-                pair,
-            })
-            .collect();
-        let order = self.tokens.order(self.options.tie_break);
-        next.sort_unstable_by(|a, b| order.compare(a, b));
-        let mut sum = 0;
-        let fitting = next.iter().take_while(|c| {
-            sum += size(&self.pairs[&c.pair]);
-            sum <= room
-        });
-        let fitting = fitting.count().max(1);
-        next.truncate(fitting);
-        next
     }
 
     fn is_allowed(&self, pair: Pair, count: u64) -> bool {
@@ -455,81 +333,18 @@ impl<'a> Trainer<'a> {
     }
 
     /// How many symbols all words have, each as often as it occurs.
-    fn num_tokens(&self) -> Result<u64> {
+    fn num_tokens(&self) -> Result<u128> {
         let (mut reader, mut word, mut seen) = (self.run.read(), Vec::new(), 0);
         let mut tokens = self.single;
         while let Some(count) = read(&mut reader, &mut word)? {
             self.look(&mut seen)?;
-            tokens = tokens.saturating_add(count.saturating_mul(word.len() as u64));
+            tokens += u128::from(count) * word.len() as u128;
         }
         Ok(tokens)
     }
 
     fn before(&self, a: &Candidate, b: &Candidate) -> bool {
         self.tokens.order(self.options.tie_break).before(a, b)
-    }
-}
-
-/// A merge under way and what it has changed so far.
-struct Merging {
-    merge: Merge,
-    changes: FxHashMap<Pair, Change>,
-}
-
-impl Merging {
-    fn apply(&mut self, word: &mut Vec<u32>, count: u64, index: Option<u32>) {
-        let len = self.replace(word, count, index);
-        word.truncate(len);
-    }
-
-    /// Replaces the pair in a word from left to right; gives how many symbols it has then.
-    fn replace(&mut self, word: &mut [u32], count: u64, index: Option<u32>) -> usize {
-        let Merge { left, right, id } = self.merge;
-        let is_pair =
-            |word: &[u32], i: usize| i + 1 < word.len() && word[i] == left && word[i + 1] == right;
-        let (mut i, mut end) = (0, 0);
-        // The symbol before `i` as it was.
-        let mut before = None;
-        while i < word.len() {
-            let symbol = word[i];
-            if !is_pair(word, i) {
-                word[end] = symbol;
-                end += 1;
-                i += 1;
-                before = Some(symbol);
-                continue;
-            }
-            self.less((left, right), count);
-            if let Some(before) = before {
-                self.less((before, left), count);
-                self.more((word[end - 1], id), count, index);
-            }
-            // Where the pair comes again, the next round takes care of what lies between.
-            if i + 2 < word.len() && !is_pair(word, i + 2) {
-                self.less((right, word[i + 2]), count);
-                self.more((id, word[i + 2]), count, index);
-            }
-            word[end] = id;
-            end += 1;
-            i += 2;
-            before = Some(right);
-        }
-        end
-    }
-
-    fn less(&mut self, pair: Pair, count: u64) {
-        let less = &mut self.changes.entry(pair).or_default().less;
-        less.count += count;
-        less.places += 1;
-    }
-
-    fn more(&mut self, pair: Pair, count: u64, index: Option<u32>) {
-        let change = self.changes.entry(pair).or_default();
-        change.more.count += count;
-        change.more.places += 1;
-        change
-            .words
-            .extend(index.filter(|i| change.words.last() != Some(i)));
     }
 }
 
@@ -545,11 +360,4 @@ fn read(reader: &mut Reader, word: &mut Vec<u32>) -> Result<Option<u64>> {
         word.push(reader.number()? as u32);
     }
     Ok(Some(count))
-}
-
-/// Numbers in order, so that those of one step differ by at most a thousandth.
-fn step(count: u64) -> usize {
-    const BITS: u32 = 10;
-    let exponent = count.checked_ilog2().unwrap_or(0).saturating_sub(BITS);
-    ((exponent as usize) << BITS) + (count >> exponent) as usize
 }

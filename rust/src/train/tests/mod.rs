@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod resume;
+
 type Pair = (Vec<u8>, Vec<u8>);
 
 /// Counts all pairs anew at every step, as the definition reads.
@@ -68,7 +70,7 @@ fn naive(
 }
 
 /// How many tokens the words have after the merges.
-fn num_tokens(words: &BTreeMap<Vec<u8>, u64>, merges: &[Pair]) -> u64 {
+fn num_tokens(words: &BTreeMap<Vec<u8>, u64>, merges: &[Pair]) -> u128 {
     let mut all: Vec<Vec<Vec<u8>>> = words
         .keys()
         .map(|w| w.iter().map(|b| vec![*b]).collect())
@@ -78,7 +80,7 @@ fn num_tokens(words: &BTreeMap<Vec<u8>, u64>, merges: &[Pair]) -> u64 {
         .for_each(|pair| all.iter_mut().for_each(|tokens| replace(tokens, pair)));
     all.iter()
         .zip(words.values())
-        .map(|(tokens, n)| tokens.len() as u64 * n)
+        .map(|(tokens, n)| tokens.len() as u128 * u128::from(*n))
         .sum()
 }
 
@@ -100,7 +102,7 @@ fn trained_on_disk(
     num_merges: usize,
     options: &TrainOptions,
     bytes: usize,
-) -> Trained {
+) -> Result<Trained> {
     let folder = tempfile::tempdir().unwrap();
     let memory = Memory {
         bytes,
@@ -111,12 +113,20 @@ fn trained_on_disk(
         .iter()
         .for_each(|(word, n)| counts.table().add(word, *n));
     let (progress, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let counted = Counted::from_tables(vec![counts], Some(&memory), &stop).unwrap();
+    let counted = Counted::from_tables(vec![counts], Some(&memory), &stop)?;
     assert!(matches!(counted, Counted::Sorted(_)));
-    train_counted(&counted, 256 + num_merges, &[], options, &progress, &stop).unwrap()
+    train_counted(&counted, 256 + num_merges, &[], options, &progress, &stop)
 }
 
 fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOptions) -> Trained {
+    try_trained(words, num_merges, options).unwrap()
+}
+
+fn try_trained(
+    words: &BTreeMap<Vec<u8>, u64>,
+    num_merges: usize,
+    options: &TrainOptions,
+) -> Result<Trained> {
     let mut counts = Counts::default();
     words.iter().for_each(|(word, n)| counts.add(word, *n));
     train(
@@ -127,7 +137,6 @@ fn trained(words: &BTreeMap<Vec<u8>, u64>, num_merges: usize, options: &TrainOpt
         &AtomicU64::new(0),
         &AtomicBool::new(false),
     )
-    .unwrap()
 }
 
 fn pairs(vocab: &Vocab) -> Vec<Pair> {
@@ -180,7 +189,7 @@ proptest! {
     ) {
         let options = TrainOptions { tie_break, min_frequency, max_token_bytes, resume: None, threads: 1 };
         let want = trained(&words, num_merges, &options);
-        let got = trained_on_disk(&words, num_merges, &options, bytes);
+        let got = trained_on_disk(&words, num_merges, &options, bytes).unwrap();
         prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
         prop_assert_eq!((got.num_tokens, got.last_count), (want.num_tokens, want.last_count));
         // With an older vocabulary, which other words do not fit and which has tokens that no merge of its own makes.
@@ -191,10 +200,47 @@ proptest! {
         let num_merges = old.len() - 256 + 20;
         let options = TrainOptions { resume: Some(Arc::new(old)), ..options };
         let want = trained(&others, num_merges, &options);
-        let got = trained_on_disk(&others, num_merges, &options, bytes);
+        let got = trained_on_disk(&others, num_merges, &options, bytes).unwrap();
         prop_assert_eq!(pairs(&got.vocab), pairs(&want.vocab));
         prop_assert_eq!(got.vocab.merges(), want.vocab.merges());
         prop_assert_eq!((got.num_tokens, got.last_count), (want.num_tokens, want.last_count));
+    }
+
+    #[test]
+    fn counts_up_to_the_limit_are_exact_and_beyond_it_refused(
+        words in words(),
+        num_merges in 0usize..30,
+        tie_break in prop::sample::select(vec![TieBreak::Id, TieBreak::Bytes, TieBreak::Hf]),
+        threads in 1usize..4,
+        bytes in 1usize..6000,
+    ) {
+        let mut words = words;
+        let sums = |words: &BTreeMap<Vec<u8>, u64>| {
+            let (mut pretokens, mut pairs) = (0, 0);
+            for (word, n) in words {
+                pretokens += u128::from(*n);
+                pairs += (word.len() as u128 - 1) * u128::from(*n);
+            }
+            pretokens.max(pairs)
+        };
+        // One of the two sums is at the limit: a word of one pair takes what is left.
+        let factor = limit::MOST / u64::try_from(sums(&words)).unwrap();
+        words.values_mut().for_each(|n| *n *= factor);
+        let left = u64::try_from(u128::from(limit::MOST) - sums(&words)).unwrap();
+        *words.entry(b"xy".into()).or_default() += left;
+        words.retain(|_, n| *n > 0);
+        let options = TrainOptions { tie_break, threads, ..TrainOptions::default() };
+        let want = naive(&words, num_merges, &options, &[]);
+        let num_tokens = num_tokens(&words, &want);
+        for got in [try_trained(&words, num_merges, &options), trained_on_disk(&words, num_merges, &options, bytes)] {
+            let got = got.unwrap();
+            prop_assert_eq!((pairs(&got.vocab), got.num_tokens), (want.clone(), num_tokens));
+        }
+        *words.entry(b"xy".into()).or_default() += 1;
+        for got in [try_trained(&words, num_merges, &options), trained_on_disk(&words, num_merges, &options, bytes)] {
+            let message = got.err().unwrap().to_string();
+            prop_assert!(message.contains("add up to 18446744073709551615"), "{}", message);
+        }
     }
 
     #[test]
