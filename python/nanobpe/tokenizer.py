@@ -52,7 +52,8 @@ class Tokenizer:
 
     Wherever special tokens may stand in text, `allowed_special` are those that become their id
     ("all" or some), and `disallowed_special` those whose text is refused with a `ValueError` ("all"
-    that are not allowed, or some); what is in neither is ordinary text.
+    that are not allowed, or some); what is in neither is ordinary text. `added_tokens` become their
+    id in every text.
     """
 
     __slots__ = ("_core", "_default", "_merges", "_meta", "_ranks", "_rules")
@@ -150,8 +151,8 @@ class Tokenizer:
         """The tokenizer of a Hugging Face tokenizer.json, or of a folder that holds one.
 
         The ids are those of `encode(text, add_special_tokens=False)` there: what a post-processor
-        puts around a text, such as a beginning of text, is left to the caller. All added tokens are
-        special tokens here, so with any that stand in text, `allowed_special="all"` is the same.
+        puts around a text, such as a beginning of text, is left to the caller. Special tokens that
+        stand in text need `allowed_special="all"` for that; the other added tokens do not.
         Several steps of splitting become one pattern, each step behind `(?#split)`; `(?#nfc)`
         before it stands for a normalizer.
 
@@ -460,6 +461,14 @@ class Tokenizer:
         return self._core.special_tokens
 
     @property
+    def added_tokens(self) -> dict[str, int]:
+        """Tokens beside the special ones that a tokenizer.json adds, and their ids, in order of id.
+
+        They are found in every text before it is split, whatever calls allow or refuse.
+        """
+        return self._core.added_tokens
+
+    @property
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The merges, first one first."""
         if self._merges is None:
@@ -468,7 +477,7 @@ class Tokenizer:
 
     @property
     def ranks(self) -> dict[bytes, int]:
-        """Tokens and ids without the special ones, in order of id."""
+        """Tokens and ids without the special and the added ones, in order of id."""
         if self._ranks is None:
             self._ranks = self._core.ranks
         return self._ranks
@@ -506,7 +515,7 @@ class Tokenizer:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of pattern, tokens, merges and special tokens: equal for equal tokenizers."""
+        """SHA-256 of pattern, tokens, merges and added tokens: equal for equal tokenizers."""
         return self._core.hash
 
     @property
@@ -574,7 +583,7 @@ class DecodeStream:
 
 
 def _from_state(
-    state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str, bool], meta: str
+    state: tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool], meta: str
 ) -> Tokenizer:
     return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
 
