@@ -168,8 +168,7 @@ impl Work for EncodeWork {
                 ids.extend(self.bos);
             }
             let text_start = ids.len();
-            self.encoder
-                .encode_with(text, &self.rule, &mut ids, stop)?;
+            self.encoder.encode_with(text, &self.rule, &mut ids, stop)?;
             let (words, same) = self.check(text, &ids[text_start..]);
             if piece.ends {
                 ids.extend(self.eos);
