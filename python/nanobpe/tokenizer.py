@@ -36,6 +36,8 @@ _Specials = Literal["all"] | Collection[str]
 # Characters of a chunk that a stream takes at a time: what it yields from is then small.
 _PORTION = 1 << 14
 _NONE: frozenset[str] = frozenset()
+# More threads or ids than there can be, in a number that the extension takes.
+_MOST = 1 << 31
 # llama.cpp's names of our patterns.
 _GGUF_NAMES = {
     "gpt2": "gpt-2",
@@ -109,7 +111,7 @@ class Tokenizer:
             ValueError: If a single byte is missing, an id is taken twice, or the pattern does
                 not compile or loses text.
         """
-        specials = dict(special_tokens or {})
+        specials = _numbered(special_tokens)
         return cls._from_core(_Core.from_ranks(dict(ranks), pattern, specials))
 
     @classmethod
@@ -130,7 +132,7 @@ class Tokenizer:
                 parts.
         """
         return cls._from_core(
-            _Core.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
+            _Core.from_merges(dict(vocab), list(merges), pattern, _listed(special_tokens))
         )
 
     @classmethod
@@ -143,7 +145,7 @@ class Tokenizer:
             OSError: If the file cannot be read.
             FormatError: If it is broken, with the line.
         """
-        specials = dict(special_tokens or {})
+        specials = _numbered(special_tokens)
         return cls._from_core(_Core.from_tiktoken(os.fspath(path), pattern, specials))
 
     @classmethod
@@ -175,7 +177,7 @@ class Tokenizer:
             FormatError: If one is broken, with the place.
         """
         files = os.fspath(vocab_json), os.fspath(merges_txt)
-        return cls._from_core(_Core.from_gpt2(*files, list(special_tokens)))
+        return cls._from_core(_Core.from_gpt2(*files, _listed(special_tokens)))
 
     # Ways out.
 
@@ -379,7 +381,7 @@ class Tokenizer:
         """
         if max_tokens < 0:
             raise ValueError(f"max_tokens {max_tokens}, want 0 or more")
-        return self._core.truncate(text, max_tokens)
+        return self._core.truncate(text, min(max_tokens, _MOST))
 
     # Ids to text.
 
@@ -390,7 +392,12 @@ class Tokenizer:
             ValueError: If the vocabulary lacks an id.
         """
         if not isinstance(ids, list):
-            ids = self._array_of_ids(ids) if _is_array(ids) else list(ids)
+            if not _is_array(ids):
+                if isinstance(ids, str) or not isinstance(ids, Iterable):
+                    raise TypeError(f"ids are a sequence or an array, got {type(ids).__name__}")
+                ids = list(ids)
+            else:
+                ids = self._array_of_ids(ids)
         return self._core.decode_bytes(ids)
 
     def _array_of_ids(self, ids: npt.NDArray[Any]) -> Any:
@@ -594,17 +601,40 @@ def _names(option: str, names: _Specials) -> frozenset[str] | None:
         if names == "all":
             return None
         raise ValueError(f'{option} {names!r}, want "all" or a set of special tokens')
-    return frozenset(names)
+    if not isinstance(names, Iterable):
+        kind = type(names).__name__
+        raise TypeError(f'{option} is "all" or a set of special tokens, got {kind}')
+    found = frozenset(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{option} holds {name!r}, want str")
+    return found
+
+
+def _numbered(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
+    if not isinstance(special_tokens, Mapping | None):
+        kind = type(special_tokens).__name__
+        raise TypeError(f"special_tokens is {kind}, want a mapping of texts to ids")
+    return dict(special_tokens or {})
+
+
+def _listed(special_tokens: Sequence[str]) -> list[str]:
+    if isinstance(special_tokens, str):
+        raise TypeError(f"special_tokens is one str, want several: [{special_tokens!r}]")
+    return list(special_tokens)
 
 
 def _threads(threads: int | None) -> int | None:
     if threads is not None and threads < 1:
         raise ValueError(f"threads {threads}, want 1 or more")
-    return threads
+    return None if threads is None else min(threads, _MOST)
 
 
 def _bytes(token: bytes | str) -> bytes:
-    return token.encode() if isinstance(token, str) else token
+    if not isinstance(token, str):
+        return token
+    # Surrogates as in a text.
+    return token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _is_array(ids: object) -> bool:
@@ -671,6 +701,8 @@ def _stream_ids(stream: EncodeStream, chunks: Iterable[str | bytes]) -> Iterator
             # A high surrogate may meet its other half in the next chunk.
             if chunk and "\ud800" <= chunk[-1] <= "\udbff":
                 chunk, held = chunk[:-1], chunk[-1]
+        elif not isinstance(chunk, bytes | bytearray):
+            raise TypeError(f"a chunk is str or bytes, got {type(chunk).__name__}")
         elif held:
             yield from stream.push(held)
             held = ""
