@@ -274,6 +274,8 @@ def encode(arguments: argparse.Namespace) -> None:
             load_ray()
     if arguments.binary and not arguments.ids:
         raise UsageError("--binary is about --ids; shards are binary anyway")
+    if arguments.ids and arguments.dtype != "auto" and not arguments.binary:
+        raise UsageError("--dtype is about binary ids; with --ids it needs --binary")
     tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
     with flags():

@@ -153,15 +153,17 @@ def summary(tokenizer: Tokenizer, longest: int) -> dict[str, Any]:
     tokens = {i: token for token, i in tokenizer.ranks.items()}
     by_length = sorted(tokens, key=lambda i: (-len(tokens[i]), i))
     broken = [i for i, token in tokens.items() if len(token) > 1 and not is_utf8(token)]
+    specials, added = tokenizer.special_tokens, tokenizer.added_tokens
     return {
         "vocab_size": tokenizer.vocab_size,
         "tokens": len(tokens),
         "merges": len(tokenizer.merges),
-        "holes": tokenizer.vocab_size - len(tokens) - len(tokenizer.special_tokens),
+        "holes": tokenizer.vocab_size - len(tokens) - len(specials) - len(added),
         "pattern_name": tokenizer.pattern_name,
         "pattern": tokenizer.pattern,
         "gguf_pretokenizer": tokenizer.gguf_pretokenizer,
-        "special_tokens": tokenizer.special_tokens,
+        "special_tokens": specials,
+        "added_tokens": added,
         "hash": tokenizer.hash,
         "lengths": lengths(tokenizer),
         "longest": [row(tokenizer, i) for i in by_length[:longest]],

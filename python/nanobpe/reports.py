@@ -82,15 +82,20 @@ def _ids_line(tokenizer: Tokenizer, label: str, ids: list[int]) -> str:
 
 
 def _summary_lines(tokenizer: Tokenizer, found: dict[str, Any]) -> list[str]:
+    from nanobpe.inspect import shown
+
     specials = ", ".join(f"{text} {i}" for text, i in found["special_tokens"].items())
+    added = ", ".join(f"{shown(text.encode())} {i}" for text, i in found["added_tokens"].items())
     most = max(found["lengths"].values())
     lines = [
         f"{found['vocab_size']:,} ids = {found['tokens'] - found['merges']:,} without a merge + "
         f"{found['merges']:,} merges + {len(found['special_tokens'])} special"
+        + (f" + {len(found['added_tokens'])} added" if added else "")
         + (f" + {found['holes']:,} holes" if found["holes"] else ""),
         f"pattern: {found['pattern_name'] or 'custom'}   {found['pattern']}",
         f"GGUF pre-tokenizer: {found['gguf_pretokenizer'] or 'none: llama.cpp lacks this pattern'}",
         f"special tokens: {specials or 'none'}",
+        *([f"added tokens: {added}"] if added else []),
         f"hash: {found['hash']}",
         "",
         "bytes   tokens",

@@ -36,6 +36,8 @@ _Specials = Literal["all"] | Collection[str]
 # Characters of a chunk that a stream takes at a time: what it yields from is then small.
 _PORTION = 1 << 14
 _NONE: frozenset[str] = frozenset()
+# More threads or ids than there can be, in a number that the extension takes.
+_MOST = 1 << 31
 # llama.cpp's names of our patterns.
 _GGUF_NAMES = {
     "gpt2": "gpt-2",
@@ -52,7 +54,8 @@ class Tokenizer:
 
     Wherever special tokens may stand in text, `allowed_special` are those that become their id
     ("all" or some), and `disallowed_special` those whose text is refused with a `ValueError` ("all"
-    that are not allowed, or some); what is in neither is ordinary text.
+    that are not allowed, or some); what is in neither is ordinary text. `added_tokens` become their
+    id in every text.
     """
 
     __slots__ = ("_core", "_default", "_merges", "_meta", "_ranks", "_rules")
@@ -108,7 +111,7 @@ class Tokenizer:
             ValueError: If a single byte is missing, an id is taken twice, or the pattern does
                 not compile or loses text.
         """
-        specials = dict(special_tokens or {})
+        specials = _numbered(special_tokens)
         return cls._from_core(_Core.from_ranks(dict(ranks), pattern, specials))
 
     @classmethod
@@ -129,7 +132,7 @@ class Tokenizer:
                 parts.
         """
         return cls._from_core(
-            _Core.from_merges(dict(vocab), list(merges), pattern, list(special_tokens))
+            _Core.from_merges(dict(vocab), list(merges), pattern, _listed(special_tokens))
         )
 
     @classmethod
@@ -142,7 +145,7 @@ class Tokenizer:
             OSError: If the file cannot be read.
             FormatError: If it is broken, with the line.
         """
-        specials = dict(special_tokens or {})
+        specials = _numbered(special_tokens)
         return cls._from_core(_Core.from_tiktoken(os.fspath(path), pattern, specials))
 
     @classmethod
@@ -150,8 +153,8 @@ class Tokenizer:
         """The tokenizer of a Hugging Face tokenizer.json, or of a folder that holds one.
 
         The ids are those of `encode(text, add_special_tokens=False)` there: what a post-processor
-        puts around a text, such as a beginning of text, is left to the caller. All added tokens are
-        special tokens here, so with any that stand in text, `allowed_special="all"` is the same.
+        puts around a text, such as a beginning of text, is left to the caller. Special tokens that
+        stand in text need `allowed_special="all"` for that; the other added tokens do not.
         Several steps of splitting become one pattern, each step behind `(?#split)`; `(?#nfc)`
         before it stands for a normalizer.
 
@@ -174,7 +177,7 @@ class Tokenizer:
             FormatError: If one is broken, with the place.
         """
         files = os.fspath(vocab_json), os.fspath(merges_txt)
-        return cls._from_core(_Core.from_gpt2(*files, list(special_tokens)))
+        return cls._from_core(_Core.from_gpt2(*files, _listed(special_tokens)))
 
     # Ways out.
 
@@ -378,7 +381,7 @@ class Tokenizer:
         """
         if max_tokens < 0:
             raise ValueError(f"max_tokens {max_tokens}, want 0 or more")
-        return self._core.truncate(text, max_tokens)
+        return self._core.truncate(text, min(max_tokens, _MOST))
 
     # Ids to text.
 
@@ -389,7 +392,12 @@ class Tokenizer:
             ValueError: If the vocabulary lacks an id.
         """
         if not isinstance(ids, list):
-            ids = self._array_of_ids(ids) if _is_array(ids) else list(ids)
+            if not _is_array(ids):
+                if isinstance(ids, str) or not isinstance(ids, Iterable):
+                    raise TypeError(f"ids are a sequence or an array, got {type(ids).__name__}")
+                ids = list(ids)
+            else:
+                ids = self._array_of_ids(ids)
         return self._core.decode_bytes(ids)
 
     def _array_of_ids(self, ids: npt.NDArray[Any]) -> Any:
@@ -460,6 +468,14 @@ class Tokenizer:
         return self._core.special_tokens
 
     @property
+    def added_tokens(self) -> dict[str, int]:
+        """Tokens beside the special ones that a tokenizer.json adds, and their ids, in order of id.
+
+        They are found in every text before it is split, whatever calls allow or refuse.
+        """
+        return self._core.added_tokens
+
+    @property
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The merges, first one first."""
         if self._merges is None:
@@ -468,7 +484,7 @@ class Tokenizer:
 
     @property
     def ranks(self) -> dict[bytes, int]:
-        """Tokens and ids without the special ones, in order of id."""
+        """Tokens and ids without the special and the added ones, in order of id."""
         if self._ranks is None:
             self._ranks = self._core.ranks
         return self._ranks
@@ -506,7 +522,7 @@ class Tokenizer:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of pattern, tokens, merges and special tokens: equal for equal tokenizers."""
+        """SHA-256 of pattern, tokens, merges and added tokens: equal for equal tokenizers."""
         return self._core.hash
 
     @property
@@ -574,7 +590,7 @@ class DecodeStream:
 
 
 def _from_state(
-    state: tuple[bytes, bytes, bytes, list[tuple[str, int]], str, bool], meta: str
+    state: tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool], meta: str
 ) -> Tokenizer:
     return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
 
@@ -585,17 +601,40 @@ def _names(option: str, names: _Specials) -> frozenset[str] | None:
         if names == "all":
             return None
         raise ValueError(f'{option} {names!r}, want "all" or a set of special tokens')
-    return frozenset(names)
+    if not isinstance(names, Iterable):
+        kind = type(names).__name__
+        raise TypeError(f'{option} is "all" or a set of special tokens, got {kind}')
+    found = frozenset(names)
+    for name in found:
+        if not isinstance(name, str):
+            raise TypeError(f"{option} holds {name!r}, want str")
+    return found
+
+
+def _numbered(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
+    if not isinstance(special_tokens, Mapping | None):
+        kind = type(special_tokens).__name__
+        raise TypeError(f"special_tokens is {kind}, want a mapping of texts to ids")
+    return dict(special_tokens or {})
+
+
+def _listed(special_tokens: Sequence[str]) -> list[str]:
+    if isinstance(special_tokens, str):
+        raise TypeError(f"special_tokens is one str, want several: [{special_tokens!r}]")
+    return list(special_tokens)
 
 
 def _threads(threads: int | None) -> int | None:
     if threads is not None and threads < 1:
         raise ValueError(f"threads {threads}, want 1 or more")
-    return threads
+    return None if threads is None else min(threads, _MOST)
 
 
 def _bytes(token: bytes | str) -> bytes:
-    return token.encode() if isinstance(token, str) else token
+    if not isinstance(token, str):
+        return token
+    # Surrogates as in a text.
+    return token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _is_array(ids: object) -> bool:
@@ -662,6 +701,8 @@ def _stream_ids(stream: EncodeStream, chunks: Iterable[str | bytes]) -> Iterator
             # A high surrogate may meet its other half in the next chunk.
             if chunk and "\ud800" <= chunk[-1] <= "\udbff":
                 chunk, held = chunk[:-1], chunk[-1]
+        elif not isinstance(chunk, bytes | bytearray):
+            raise TypeError(f"a chunk is str or bytes, got {type(chunk).__name__}")
         elif held:
             yield from stream.push(held)
             held = ""

@@ -4,6 +4,7 @@
 //! pretokens, [`train`] counts and merges them into a [`vocab::Vocab`], [`encode`] turns text into ids, [`shard`]
 //! writes them to disk and [`pack`] lays them out as training rows. Only the `python` module names `pyo3`.
 
+pub mod added;
 pub mod encode;
 pub mod error;
 pub mod feed;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use rustc_hash::{FxHashMap, FxHashSet};
 use sha2::{Digest, Sha256};
 
+use crate::added::AddedToken;
 use crate::error::{Error, Result};
 
 /// One merge: `left` followed by `right` becomes `id`. Its priority is its place in [`Vocab::merges`].
@@ -24,17 +25,17 @@ pub struct Merge {
     pub id: u32,
 }
 
-/// Ids, their bytes, the merges in order of priority, and the special tokens.
+/// Ids, their bytes, the merges in order of priority, and the added tokens.
 #[derive(Clone, Debug)]
 pub struct Vocab {
     arena: Vec<u8>,
-    /// Where each id's bytes lie; empty for holes. Specials lie here too.
+    /// Where each id's bytes lie; empty for holes. Added tokens lie here too.
     spans: Vec<Range<u32>>,
     /// Ordinary tokens only.
     ids: FxHashMap<Box<[u8]>, u32>,
     merges: Vec<Merge>,
     /// In order of id.
-    specials: Vec<(String, u32)>,
+    added: Vec<AddedToken>,
     only_merges: bool,
 }
 
@@ -43,7 +44,7 @@ impl PartialEq for Vocab {
     fn eq(&self, other: &Self) -> bool {
         self.ids == other.ids
             && self.merges == other.merges
-            && self.specials == other.specials
+            && self.added == other.added
             && self.only_merges == other.only_merges
     }
 }
@@ -67,12 +68,25 @@ impl Vocab {
         merges: Vec<Merge>,
         specials: &[(String, u32)],
     ) -> Result<Self> {
+        let special = |(text, id): &(String, u32)| AddedToken::special(text.clone(), *id);
+        Self::with_added(tokens, merges, specials.iter().map(special).collect())
+    }
+
+    /// As [`Vocab::new`] with added tokens that need not be special.
+    ///
+    /// # Errors
+    /// As [`Vocab::new`].
+    pub fn with_added<'a>(
+        tokens: impl IntoIterator<Item = (u32, &'a [u8])>,
+        merges: Vec<Merge>,
+        added: Vec<AddedToken>,
+    ) -> Result<Self> {
         let mut vocab = Self {
             arena: Vec::new(),
             spans: Vec::new(),
             ids: FxHashMap::default(),
             merges,
-            specials: specials.to_vec(),
+            added,
             only_merges: false,
         };
         for (id, bytes) in tokens {
@@ -91,16 +105,16 @@ impl Vocab {
                 )));
             }
         }
-        vocab.specials.sort_by_key(|(_, id)| *id);
+        vocab.added.sort_by_key(|token| token.id);
         let mut named = FxHashSet::default();
-        for (text, id) in vocab.specials.clone() {
-            if text.is_empty() {
+        for AddedToken { content, id, .. } in vocab.added.clone() {
+            if content.is_empty() {
                 return Err(Error::value("a special token is empty"));
             }
-            vocab.place(id, text.as_bytes())?;
-            if let Some(text) = named.replace(text) {
+            vocab.place(id, content.as_bytes())?;
+            if let Some(content) = named.replace(content) {
                 return Err(Error::value(format!(
-                    "special token {text:?} is given twice"
+                    "special token {content:?} is given twice"
                 )));
             }
         }
@@ -273,12 +287,18 @@ impl Vocab {
         self.only_merges = only_merges;
     }
 
-    /// Special tokens in order of id.
-    pub fn specials(&self) -> &[(String, u32)] {
-        &self.specials
+    /// Added tokens in order of id, the special ones among them.
+    pub fn added(&self) -> &[AddedToken] {
+        &self.added
     }
 
-    /// SHA-256 over pattern, ids, merges and special tokens: equal exactly for equal tokenizers.
+    /// Text and id of the special tokens, in order of id.
+    pub fn specials(&self) -> impl Iterator<Item = (&str, u32)> {
+        let special = self.added.iter().filter(|token| token.special);
+        special.map(|token| (token.content.as_str(), token.id))
+    }
+
+    /// SHA-256 over pattern, ids, merges and added tokens: equal exactly for equal tokenizers.
     pub fn hash(&self, pattern: &str) -> String {
         let mut hasher = Sha256::new();
         let mut field = |bytes: &[u8]| {
@@ -293,9 +313,13 @@ impl Vocab {
         for m in &self.merges {
             field(&[m.left, m.right, m.id].map(u32::to_le_bytes).concat());
         }
-        for (text, id) in &self.specials {
-            field(&id.to_le_bytes());
-            field(text.as_bytes());
+        for token in &self.added {
+            field(&token.id.to_le_bytes());
+            field(token.content.as_bytes());
+            let plain = AddedToken::special(String::new(), 0);
+            if token.flags() != plain.flags() {
+                field(&[token.flags()]);
+            }
         }
         if self.only_merges {
             field(b"only merges");

@@ -141,6 +141,9 @@ def test_ids_in_binary(run, folder, monkeypatch, dtype, kind):
     want = [i for text in ("the cat", "", "\n\n the") for i in (bos, *tok.encode(text))]
     assert np.frombuffer(done.stdout, kind).tolist() == want
     assert run("encode", "docs.jsonl", "--tok", "tok", "--binary", "--out", "x")[0] == 2
+    code, out, err = run("encode", "docs.jsonl", "--tok", "tok", "--ids", "--dtype", "u32")
+    assert (code, out) == (2, "")
+    assert "--binary" in err
 
 
 def test_ids_across_blocks(run, folder):

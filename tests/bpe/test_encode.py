@@ -3,6 +3,9 @@
 import base64
 import itertools
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import naive
 import numpy as np
@@ -85,16 +88,21 @@ def test_surrogates():
     assert TOK.encode("a\ud83db\udc00") == TOK.encode("a\ufffdb\ufffd")
 
 
-@pytest.mark.parametrize("name", ["r50k", "cl100k", "o200k"])
-def test_equals_tiktoken(name, shared_data):
+def published(name, shared_data):
+    """A published vocabulary, ours and tiktoken's."""
     path = shared_data / "tokenizers" / f"{name}_base.tiktoken"
     lines = path.read_bytes().splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in map(bytes.split, lines)}
     theirs = tiktoken.Encoding(
         name, pat_str=nanobpe.PATTERNS[name], mergeable_ranks=ranks, special_tokens={}
     )
-    ours = nanobpe.Tokenizer.from_tiktoken(path, pattern=name)
-    rng, tokens = random.Random(0), list(ranks)
+    return nanobpe.Tokenizer.from_tiktoken(path, pattern=name), theirs
+
+
+@pytest.mark.parametrize("name", ["r50k", "cl100k", "o200k"])
+def test_equals_tiktoken(name, shared_data):
+    ours, theirs = published(name, shared_data)
+    rng, tokens = random.Random(0), list(ours.ranks)
     texts = [*HOSTILE, TEXT, (shared_data / "text/tinyshakespeare.txt").read_text()[:200_000]]
     texts += [
         b"".join(rng.choices(tokens, k=rng.randint(2, 60))).decode(errors="ignore")
@@ -102,6 +110,17 @@ def test_equals_tiktoken(name, shared_data):
     ]
     for text in texts:
         assert ours.encode_ordinary(text) == theirs.encode_ordinary(text), text[:100]
+
+
+@pytest.mark.parametrize("corpus", ["bench_en", "bench_mix"])
+@pytest.mark.parametrize("name", ["r50k", "cl100k", "o200k"])
+def test_corpora_equal_tiktoken(name, corpus, shared_data):
+    ours, theirs = published(name, shared_data)
+    path = shared_data / f"text/{corpus}_100MB.txt.zst"
+    with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream:
+        text = stream.read(3_000_000).decode(errors="ignore")
+    documents = text.split("<|endoftext|>")
+    assert ours.encode_batch(documents) == theirs.encode_ordinary_batch(documents, num_threads=2)
 
 
 def test_small_vocabulary_equals_tiktoken():
@@ -201,6 +220,48 @@ def test_iterable_is_lazy():
 
     next(TOK.encode_iterable(chunks()))
     assert taken * len(TEXT) < 100_000
+
+
+STREAMED = """
+import hashlib, itertools, resource, sys
+import numpy as np
+import nanobpe
+sys.path[:0] = sys.argv[1:]
+from vocabularies import HOSTILE, TEXT, small
+
+tok = small("nano")
+# The cache fills up as long as it has room, whatever the way of encoding.
+tok.cache_mib = 0
+text = "\\n".join([*HOSTILE, TEXT])
+
+def ids_of(num):
+    digest, count = hashlib.sha256(), 0
+    ids = tok.encode_iterable(itertools.repeat(text, num), disallowed_special=())
+    while part := list(itertools.islice(ids, 10_000)):
+        digest.update(np.array(part, np.uint16).tobytes())
+        count += len(part)
+    return count, digest.hexdigest()
+
+ids_of(20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+got = ids_of(1500)
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+whole = tok.encode_to_numpy(text * 1500, disallowed_special=())
+assert got == (len(whole), hashlib.sha256(whole.tobytes()).hexdigest())
+print(len(text) * 1500, used)
+"""
+
+
+def test_iterable_takes_less_than_a_megabyte():
+    done = subprocess.run(
+        [sys.executable, "-c", STREAMED, *Path(__file__).parents[:2]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    num_chars, used_kib = map(int, done.stdout.split())
+    assert num_chars > 2_000_000
+    assert used_kib < 1000
 
 
 def check_offsets(tok, text):

@@ -207,7 +207,6 @@ def broken_hf_files(text):
     vocab, merges = good["vocab"], good["merges"]
     split = {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
-    added = {"id": 400, "content": "<|bos|>", "lstrip": True}
     yield "EOF", ""
     yield "line 1", "[" * 300_000
     yield "", '{"a":' * 200_000
@@ -236,7 +235,6 @@ def broken_hf_files(text):
     yield "Lowercase", changed(lambda v: v.update(normalizer={"type": "Lowercase"}))
     far = {"id": 2**26 - 1, "content": "<|far|>"}
     yield "far beyond", changed(lambda v: v["added_tokens"].append(far))
-    yield "lstrip", changed(lambda v: v.update(added_tokens=[added]))
     sequence = {"type": "Sequence", "pretokenizers": [split, byte_level]}
     yield "", changed(lambda v: v.update(pre_tokenizer=sequence))
 

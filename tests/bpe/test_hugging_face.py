@@ -260,19 +260,6 @@ def test_extending_keeps_the_rule(ignore_merges, tmp_path):
     assert value["model"]["ignore_merges"] == ignore_merges
 
 
-def test_added_tokens_that_are_not_special(tmp_path):
-    path = file_of(tmp_path, None, [GPT2])
-    value = json.loads(path.read_text())
-    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
-    value["added_tokens"] += [
-        {"id": 401 + n, "content": " " * n, "special": False, **plain} for n in range(2, 6)
-    ]
-    path.write_text(json.dumps(value))
-    ours, theirs = T.from_hf(path), theirs_of(path)
-    for text in ("a  b", "def f():\n    return  1", "a" + " " * 17 + "b", "x <|bos|>  y"):
-        assert ours.encode(text, allowed_special="all") == theirs(text)
-
-
 def test_post_processors_are_left_to_the_caller(tmp_path):
     path = file_of(tmp_path, None, [GPT2])
     value = json.loads(path.read_text())

@@ -172,3 +172,44 @@ def test_import_is_light():
     code = "import sys, nanobpe; print(sorted({'torch', 'pyarrow', 'ray'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: TOK.encode(3), "a text is str or bytes, got int"),
+        (lambda: TOK.encode("a", allowed_special=3), "allowed_special"),
+        (lambda: TOK.encode("a", disallowed_special=None), "disallowed_special"),
+        (lambda: TOK.encode("a", allowed_special={3}), "allowed_special holds 3"),
+        (lambda: TOK.encode_batch("abc"), "texts is one str"),
+        (lambda: TOK.encode_batch([b"a", 2]), "got int"),
+        (lambda: list(TOK.encode_iterable([1])), "got int"),
+        (lambda: TOK.truncate(b"a", 1), "takes a str"),
+        (lambda: TOK.decode(5), "ids are a sequence or an array, got int"),
+        (lambda: TOK.decode(None), "got NoneType"),
+        (lambda: TOK.decode("ab"), "got str"),
+        (lambda: TOK.decode_batch([97]), "got int"),
+        (
+            lambda: nanobpe.Tokenizer.from_ranks({}, pattern="gpt2", special_tokens=["<a>"]),
+            "want a mapping",
+        ),
+        (lambda: nanobpe.Tokenizer.from_merges({}, [], special_tokens="<a>"), "want several"),
+    ],
+)
+def test_wrong_types_are_named(call, says):
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
+def test_numbers_without_bounds():
+    text = "a text"
+    assert TOK.truncate(text, 10**30) == text
+    assert TOK.encode_batch([text], threads=10**30) == [TOK.encode(text)]
+    with pytest.raises(ValueError, match=f"id {10**30} is not in the vocabulary"):
+        TOK.decode([10**30])
+
+
+def test_surrogates_in_tokens():
+    assert "\ud800" not in TOK
+    with pytest.raises(KeyError, match="is no token"):
+        TOK.token_id("\ud800")

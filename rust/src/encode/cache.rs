@@ -186,9 +186,8 @@ impl Cache {
         } else if held.is_none() {
             key |= FAR;
         }
-        let held = held.unwrap_or_else(|| {
-            Ids(self.ids.len() as u128 | (ids.len() as u128) << 64 | Ids::IN_ARENA << Ids::NUM)
-        });
+        let (place, num) = (self.ids.len() as u128, ids.len() as u128);
+        let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
         self.bytes.extend_from_slice(bytes);
         self.ids.extend_from_slice(ids);
         self.insert(want.place, key, held);

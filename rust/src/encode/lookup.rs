@@ -63,11 +63,12 @@ fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> 
         if len > KEY_BYTES {
             return i;
         }
-        // SAFETY: 16 bytes behind the end there still is text, and `ends` is no longer than `wanted`.
+        // SAFETY: 16 bytes behind the end there still is text, the place is one of the cache's, and `ends` is no longer
+        // than `wanted`.
         unsafe {
             let key = Key::new_unchecked(text, start, len);
             let place = cache.place(key.hash());
-            prefetch(cache.lines.as_ptr().wrapping_add(place));
+            prefetch(cache.lines.get_unchecked(place));
             *wanted.get_unchecked_mut(i) = Wanted { key, place, start };
         }
         start = end;
@@ -126,10 +127,12 @@ fn avx2_way(line: &Line, key: Key) -> Option<usize> {
     /// Of the halves that are equal, which entry they make: neither is 2.
     static WAYS: [u8; 16] = [2, 2, 2, 0, 2, 2, 2, 0, 2, 2, 2, 0, 1, 1, 1, 0];
     // SAFETY: vectors of integers are what any bytes are.
-    let (keys, key): (__m256i, __m128i) =
-        unsafe { (std::mem::transmute(line.keys), std::mem::transmute(key)) };
+    let keys = unsafe { std::mem::transmute::<[u128; 2], __m256i>(line.keys) };
+    // SAFETY: as above.
+    let key = unsafe { std::mem::transmute::<u128, __m128i>(key.0) };
     let equal = _mm256_cmpeq_epi64(keys, _mm256_broadcastsi128_si256(key));
-    let way = WAYS[_mm256_movemask_pd(_mm256_castsi256_pd(equal)) as usize & 15];
+    let halves = _mm256_movemask_pd(_mm256_castsi256_pd(equal)).cast_unsigned();
+    let way = WAYS[halves as usize & 15];
     (way < 2).then_some(usize::from(way))
 }
 
@@ -139,11 +142,11 @@ fn avx2_way(line: &Line, key: Key) -> Option<usize> {
 #[inline]
 fn avx2_ids(ids: Ids) -> [u32; ROOM] {
     use std::arch::x86_64::{
-        __m128i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_set1_epi32,
+        __m128i, __m256i, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_set1_epi32,
         _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_srlv_epi32,
     };
     // SAFETY: vectors of integers are what any bytes are.
-    let packed: __m128i = unsafe { std::mem::transmute(ids) };
+    let packed = unsafe { std::mem::transmute::<u128, __m128i>(ids.0) };
     let bytes = _mm256_setr_epi8(
         0, 1, 2, 3, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, //
         10, 11, 12, 13, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1,
@@ -152,5 +155,5 @@ fn avx2_ids(ids: Ids) -> [u32; ROOM] {
     let shifted = _mm256_srlv_epi32(apart, _mm256_setr_epi32(0, 4, 0, 0, 4, 0, 0, 0));
     let mask = _mm256_set1_epi32((1 << Ids::BITS) - 1);
     // SAFETY: as above.
-    unsafe { std::mem::transmute(_mm256_and_si256(shifted, mask)) }
+    unsafe { std::mem::transmute::<__m256i, [u32; ROOM]>(_mm256_and_si256(shifted, mask)) }
 }

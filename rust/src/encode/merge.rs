@@ -169,7 +169,6 @@ impl Scratch {
 
 /// Appends the ids of at most [`SMALL`] bytes.
 // Only what is inlined takes on the features of its caller.
-#[expect(clippy::inline_always)]
 #[inline(always)]
 fn merge_small(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
     // Rank and position in one number, so that the least is of least rank and leftmost. Ranks have 26 bits, and what

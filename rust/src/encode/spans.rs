@@ -59,31 +59,37 @@ impl Encoder {
         Ok((ids, spans))
     }
 
-    /// Bytes of the longest prefix with at most `most` ids that are the first of the whole text's, special tokens
-    /// being ordinary text. The prefix ends between characters.
+    /// Bytes of the longest prefix with at most `most` ids that are the first of the whole text's. The prefix ends
+    /// between characters.
     ///
     /// # Errors
-    /// As [`Encoder::encode_until`].
+    /// As [`Encoder::encode_with`].
     pub fn truncate(
         &self,
         vocab: &Vocab,
+        rule: &Rule,
         text: &str,
         most: usize,
         stop: &AtomicBool,
     ) -> Result<usize> {
-        let rule = Rule::default();
         let bytes = text.as_bytes();
+        let added: Vec<_> = rule.find_all(bytes).collect();
+        let cut = |text: &[u8], near: usize| {
+            let cut = self.pattern().cut(text, near)?;
+            let next = added.partition_point(|found| found.end <= cut);
+            let is_apart = added.get(next).is_none_or(|found| cut <= found.start);
+            (is_apart && !rule.looks_around()).then_some(cut)
+        };
         let (mut ids, mut spans, mut seen);
         let mut near = 64usize.saturating_add(8 * most.min(bytes.len()));
         loop {
             // Up to a cut the ids are those of the whole, so the rest need not be encoded.
-            let cut = if near < bytes.len() {
-                self.pattern().cut(bytes, near)
+            seen = if near < bytes.len() {
+                cut(bytes, near).unwrap_or(bytes.len())
             } else {
-                None
+                bytes.len()
             };
-            seen = cut.unwrap_or(bytes.len());
-            (ids, spans) = self.encode_with_spans(vocab, &bytes[..seen], &rule, stop)?;
+            (ids, spans) = self.encode_with_spans(vocab, &bytes[..seen], rule, stop)?;
             if ids.len() > most || seen == bytes.len() {
                 break;
             }
@@ -98,10 +104,10 @@ impl Encoder {
                 continue;
             }
             // Before a cut inside the prefix nothing can differ.
-            let start = self.pattern().cut(&bytes[..end], end).unwrap_or(0);
+            let start = cut(&bytes[..end], end).unwrap_or(0);
             let first = spans.partition_point(|span| span.0 < start);
             let mut again = Vec::new();
-            self.encode_until(&bytes[start..end], &mut again, stop)?;
+            self.encode_with(&bytes[start..end], rule, &mut again, stop)?;
             if again == ids[first..num] {
                 return Ok(end);
             }

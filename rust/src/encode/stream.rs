@@ -1,7 +1,8 @@
 //! Encoding of text that comes in chunks, with the ids of the whole.
 //!
 //! What has come is held back from the last place at which the pattern may be cut, and from anything that might be
-//! the beginning of a special token. A custom regex may look at the whole text, so all of it is held to the end.
+//! the beginning of an added token. A custom regex may look at the whole text, and an added token at what stands beside
+//! it, so all of it is held to the end then.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,7 +80,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Bytes at the end in which a special token may have begun.
+    /// Bytes at the end in which an added token may have begun.
     fn overhang(&self) -> usize {
         self.rule.longest().saturating_sub(1)
     }
@@ -87,25 +88,28 @@ impl Stream {
     fn emit(&mut self, last: bool, out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let certain = if last {
             self.held.len()
+        } else if self.rule.looks_around() {
+            0
         } else {
             self.held.len() - self.overhang().min(self.held.len())
         };
-        let mut at = 0;
-        while let Some((start, end, id)) = self.rule.find(&self.held[at..]) {
-            // A longer one may begin at the same place.
-            if at + start >= certain {
+        let (mut at, mut upto) = (0, certain);
+        for found in self.rule.find_all(&self.held) {
+            // A longer one may begin at the same place, or one that goes before it further on.
+            if found.end > certain {
+                upto = certain.min(found.start);
                 break;
             }
             self.encoder
-                .encode_until(&self.held[at..at + start], out, stop)?;
-            out.push(id);
-            at += end;
+                .encode_until(&self.held[at..found.start], out, stop)?;
+            out.push(found.id);
+            at = found.end;
         }
         let rest = &self.held[at..];
         let cut = if last {
             Some(rest.len())
         } else {
-            self.encoder.pattern().cut(rest, certain.saturating_sub(at))
+            self.encoder.pattern().cut(rest, upto - at)
         };
         if let Some(cut) = cut {
             self.encoder.encode_until(&rest[..cut], out, stop)?;

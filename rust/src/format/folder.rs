@@ -26,8 +26,7 @@ pub struct Loaded {
 pub fn meta(vocab: &Vocab, pattern: &Pattern, training: Option<&Value>) -> Value {
     let specials: Map<String, Value> = vocab
         .specials()
-        .iter()
-        .map(|(text, id)| (text.clone(), json!(id)))
+        .map(|(text, id)| (text.to_string(), json!(id)))
         .collect();
     json!({
         "format_version": VERSION,

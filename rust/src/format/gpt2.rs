@@ -28,7 +28,7 @@ pub fn load(vocab_json: &Path, merges_txt: &Path, specials: &[String]) -> Result
     let tokens = byte_level_tokens(&tokens).map_err(in_file(vocab_json))?;
     let content = files::read(merges_txt)?;
     let merges = parse_merges(&content).map_err(in_file(merges_txt))?;
-    let vocab = vocab_of(&tokens, merges.into_iter(), &specials).map_err(in_file(merges_txt))?;
+    let vocab = vocab_of(&tokens, merges.into_iter(), specials).map_err(in_file(merges_txt))?;
     Ok(merged_only(vocab))
 }
 

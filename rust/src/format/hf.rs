@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
 use super::gpt2::byte_level_tokens;
-use super::hf_model::{AddedToken, File, Model, VocabField, spelt_tokens};
+use super::hf_model::{File, Model, VocabField, spelt_tokens};
 use super::regex::{To, escape, translate};
 use super::{byte_level, files, in_file, merged_only, vocab_of};
 use crate::encode::unmade;
@@ -93,27 +93,22 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
             )));
         }
     }
-    let mut specials = FxHashMap::default();
-    for added in file.added_tokens.unwrap_or_default() {
-        if added.lstrip || added.rstrip || added.single_word {
-            return Err(Error::value(format!(
-                "added token {:?} takes white space or word ends with it (lstrip, rstrip, single_word), which is \
-                 not supported",
-                added.content
-            )));
-        }
-        specials.insert(added.content, added.id);
+    let mut added = FxHashMap::default();
+    for mut token in file.added_tokens.unwrap_or_default() {
+        // Nothing normalises a special token's text, and the order of the search tells apart only those that overlap.
+        token.normalized &= !token.special;
+        added.insert(token.content.clone(), token);
     }
     let mut tokens = entries.0;
     if let Some((text, id)) = tokens
         .iter()
-        .find(|(text, id)| specials.get(text).is_some_and(|special| special != id))
+        .find(|(text, id)| added.get(text).is_some_and(|token| token.id != *id))
     {
         return Err(Error::value(format!(
             "{text:?} has id {id} in the vocabulary, another as added token"
         )));
     }
-    tokens.retain(|(text, _)| !specials.contains_key(text));
+    tokens.retain(|(text, _)| !added.contains_key(text));
     let tokens = byte_level_tokens(&tokens)?;
     let read = |part: &str| {
         byte_level::read(part).ok_or_else(|| {
@@ -127,8 +122,8 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
         .iter()
         .map(|pair| Ok((read(&pair.0)?, read(&pair.1)?)));
     let merges = merges.collect::<Result<Vec<_>>>()?;
-    let specials: Vec<_> = specials.into_iter().collect();
-    let vocab = vocab_of(&tokens, merges.into_iter(), &specials)?;
+    let added = added.into_values().collect();
+    let vocab = vocab_of(&tokens, merges.into_iter(), added)?;
     Ok(if ignore_merges {
         vocab
     } else {
@@ -255,7 +250,7 @@ fn plain(name: &str, regex: &str) -> String {
     )
 }
 
-/// The content of tokenizer.json. Special tokens are in the model's vocabulary too: readers number those that are
+/// The content of tokenizer.json. Added tokens are in the model's vocabulary too: readers number those that are
 /// not by their own count, which holes would shift.
 pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
@@ -274,19 +269,6 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
         [only] => only.take(),
         _ => json!({"type": "Sequence", "pretokenizers": splits}),
     };
-    let added: Vec<_> = vocab
-        .specials()
-        .iter()
-        .map(|(content, id)| AddedToken {
-            id: *id,
-            content: content.clone(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: false,
-            special: true,
-        })
-        .collect();
     let normalizer = if pattern.normalizes() {
         json!({"type": "NFC"})
     } else {
@@ -296,7 +278,7 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
     head.insert("version".into(), json!("1.0"));
     head.insert("truncation".into(), Value::Null);
     head.insert("padding".into(), Value::Null);
-    head.insert("added_tokens".into(), json!(added));
+    head.insert("added_tokens".into(), json!(vocab.added()));
     head.insert("normalizer".into(), normalizer);
     head.insert("pre_tokenizer".into(), pre_tokenizer);
     head.insert("post_processor".into(), Value::Null);
@@ -343,11 +325,7 @@ fn pretty(map: &Map<String, Value>) -> Result<String> {
 /// `Error::Io`.
 pub fn save(vocab: &Vocab, pattern: &Pattern, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let texts: Vec<&str> = vocab
-        .specials()
-        .iter()
-        .map(|(text, _)| text.as_str())
-        .collect();
+    let texts: Vec<&str> = vocab.specials().map(|(text, _)| text).collect();
     let named = |names: &[&'static str]| names.iter().copied().find(|name| texts.contains(name));
     let (begin, end) = (named(BEGINS), named(ENDS));
     let mut special = Map::new();

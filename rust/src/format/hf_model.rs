@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::byte_level;
+use crate::added::AddedToken;
 use crate::vocab::Vocab;
 
 /// A tokenizer.json.
@@ -19,24 +20,6 @@ pub struct File {
     #[serde(default)]
     pub pre_tokenizer: Value,
     pub model: Model,
-}
-
-/// A token that is found before the text is split.
-#[derive(Clone, Deserialize, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "the file's own fields")]
-pub struct AddedToken {
-    pub id: u32,
-    pub content: String,
-    #[serde(default)]
-    pub single_word: bool,
-    #[serde(default)]
-    pub lstrip: bool,
-    #[serde(default)]
-    pub rstrip: bool,
-    #[serde(default)]
-    pub normalized: bool,
-    #[serde(default)]
-    pub special: bool,
 }
 
 /// The model of a tokenizer.json.
@@ -142,12 +125,12 @@ impl<'de> Deserialize<'de> for Pair {
     }
 }
 
-/// Every id's token as JSON files spell it, in order of id; special tokens as their text.
+/// Every id's token as JSON files spell it, in order of id; added tokens as their text.
 pub fn spelt_tokens(vocab: &Vocab) -> impl Iterator<Item = (String, u32)> {
-    let mut specials = vocab.specials().iter().peekable();
+    let mut added = vocab.added().iter().peekable();
     (0..vocab.len() as u32).filter_map(move |id| {
-        if let Some((text, _)) = specials.next_if(|(_, special)| *special == id) {
-            return Some((text.clone(), id));
+        if let Some(token) = added.next_if(|token| token.id == id) {
+            return Some((token.content.clone(), id));
         }
         let bytes = vocab.bytes(id);
         (!bytes.is_empty()).then(|| (byte_level::spell(bytes), id))

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::added::AddedToken;
 use crate::encode::unmade;
 use crate::error::{Error, Result};
 use crate::vocab::{Merge, Vocab, shown};
@@ -28,11 +29,11 @@ pub mod tiktoken;
 pub fn vocab_of<K: AsRef<[u8]>>(
     tokens: &[(K, u32)],
     merges: impl Iterator<Item = (K, K)>,
-    specials: &[(String, u32)],
+    added: Vec<AddedToken>,
 ) -> Result<Vocab> {
     let ids = tokens.iter().map(|(_, id)| *id);
-    let special_ids = specials.iter().map(|(_, id)| *id);
-    check_ids(tokens.len() + specials.len(), ids.chain(special_ids))?;
+    let added_ids = added.iter().map(|token| token.id);
+    check_ids(tokens.len() + added.len(), ids.chain(added_ids))?;
     let ids: FxHashMap<&[u8], u32> = tokens.iter().map(|(k, id)| (k.as_ref(), *id)).collect();
     let mut made: FxHashSet<u32> = tokens
         .iter()
@@ -86,10 +87,10 @@ pub fn vocab_of<K: AsRef<[u8]>>(
             shown(bytes(right)),
         )));
     }
-    Vocab::new(
+    Vocab::with_added(
         tokens.iter().map(|(k, id)| (*id, k.as_ref())),
         listed,
-        specials,
+        added,
     )
 }
 
@@ -119,7 +120,7 @@ pub fn check_ids(num_tokens: usize, ids: impl Iterator<Item = u32>) -> Result<()
 pub fn named_specials<K: AsRef<[u8]>>(
     tokens: &mut Vec<(K, u32)>,
     names: &[String],
-) -> Vec<(String, u32)> {
+) -> Vec<AddedToken> {
     let mut free = tokens.iter().map(|(_, id)| id + 1).max().unwrap_or(0);
     let mut specials = Vec::with_capacity(names.len());
     for name in names {
@@ -133,7 +134,7 @@ pub fn named_specials<K: AsRef<[u8]>>(
             },
             |at| tokens.remove(at).1,
         );
-        specials.push((name.clone(), id));
+        specials.push(AddedToken::special(name.clone(), id));
     }
     specials
 }

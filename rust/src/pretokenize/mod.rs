@@ -41,12 +41,7 @@ use normal::is_normalized;
 use steps::Steps;
 use unicode::Classes;
 pub use unicode::UNICODE_VERSION;
-<<<<<<< HEAD
-use unicode::{Classes, LETTER};
 use windows::{Ends, FEW_PLACES, Kind, PLACES, fill_for};
-=======
-use windows::{Ends, FEW_PLACES, Kind, Level, PLACES, fill_for};
->>>>>>> h1
 
 const GPT2: &str = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 

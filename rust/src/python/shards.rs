@@ -312,6 +312,7 @@ impl PyDocumentEncoder {
         let splitter = Arc::new(splitter);
         let work = (0..threads.max(1)).map(|_| EncodeWork {
             encoder: encoder.clone(),
+            rule: tokenizer.ordinary(),
             bos,
             eos,
             splitter: splitter.clone(),

@@ -15,6 +15,7 @@ use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::interruptible;
+use crate::added::AddedToken;
 use crate::encode::Encoder;
 use crate::encode::batch::Batch;
 use crate::encode::decode::{decode_into, unknown};
@@ -157,7 +158,8 @@ impl PyTokenizer {
             let ids = ranks.iter().map(|(_, id)| *id);
             let special_ids = specials.iter().map(|(_, id)| *id);
             format::check_ids(ranks.len(), ids.chain(special_ids))?;
-            Vocab::from_ranks(&ranks, &specials).map(|vocab| Self::from_parts(vocab, pattern))
+            let vocab = Vocab::from_ranks(&ranks, &specials)?;
+            Self::from_parts(vocab, pattern)
         })?)
     }
 
@@ -176,8 +178,8 @@ impl PyTokenizer {
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
             let specials = format::named_specials(&mut tokens, &specials);
-            let vocab = format::vocab_of(&tokens, merges.into_iter(), &specials)?;
-            Ok::<_, Error>(Self::from_parts(vocab, pattern))
+            let vocab = format::vocab_of(&tokens, merges.into_iter(), specials)?;
+            Self::from_parts(vocab, pattern)
         })?)
     }
 
@@ -191,13 +193,16 @@ impl PyTokenizer {
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
-            tiktoken::load(&path, &specials).map(|vocab| Self::from_parts(vocab, pattern))
+            Self::from_parts(tiktoken::load(&path, &specials)?, pattern)
         })?)
     }
 
     #[staticmethod]
     fn from_hf(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        Ok(py.detach(|| hf::load(&path).map(|(vocab, pattern)| Self::from_parts(vocab, pattern)))?)
+        Ok(py.detach(|| {
+            let (vocab, pattern) = hf::load(&path)?;
+            Self::from_parts(vocab, pattern)
+        })?)
     }
 
     #[staticmethod]
@@ -209,7 +214,7 @@ impl PyTokenizer {
     ) -> PyResult<Self> {
         Ok(py.detach(|| {
             let vocab = gpt2::load(&vocab_json, &merges_txt, &specials)?;
-            Ok::<_, Error>(Self::from_parts(vocab, Pattern::new("gpt2")?))
+            Self::from_parts(vocab, Pattern::new("gpt2")?)
         })?)
     }
 
@@ -218,7 +223,7 @@ impl PyTokenizer {
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
         let loaded = py.detach(|| folder::load(&path))?;
         Ok((
-            Self::from_parts(loaded.vocab, loaded.pattern),
+            Self::from_parts(loaded.vocab, loaded.pattern)?,
             loaded.meta.to_string(),
         ))
     }
@@ -259,7 +264,7 @@ impl PyTokenizer {
         Bound<'py, PyBytes>,
         Bound<'py, PyBytes>,
         Bound<'py, PyBytes>,
-        Vec<(String, u32)>,
+        Vec<(&str, u32, u8)>,
         String,
         bool,
     ) {
@@ -286,12 +291,15 @@ impl PyTokenizer {
             .collect();
         let pattern = self.encoder.pattern();
         let pattern = pattern.name().unwrap_or(pattern.regex()).to_string();
-        let specials = self.vocab.specials().to_vec();
+        let added = self.vocab.added().iter();
+        let added = added
+            .map(|token| (&*token.content, token.id, token.flags()))
+            .collect();
         (
             little(tokens),
             PyBytes::new(py, &bytes),
             little(merges),
-            specials,
+            added,
             pattern,
             self.vocab.only_merges(),
         )
@@ -302,7 +310,7 @@ impl PyTokenizer {
         tokens: &[u8],
         bytes: &[u8],
         merges: &[u8],
-        specials: Vec<(String, u32)>,
+        added: Vec<(String, u32, u8)>,
         pattern: &str,
         only_merges: bool,
     ) -> PyResult<Self> {
@@ -323,9 +331,12 @@ impl PyTokenizer {
             right: m[1],
             id: m[2],
         });
-        let mut vocab = Vocab::new(tokens, merges.collect(), &specials)?;
+        let added = added
+            .into_iter()
+            .map(|(text, id, flags)| AddedToken::with_flags(text, id, flags));
+        let mut vocab = Vocab::with_added(tokens, merges.collect(), added.collect())?;
         vocab.set_only_merges(only_merges);
-        Ok(Self::from_parts(vocab, Pattern::new(pattern)?))
+        Ok(Self::from_parts(vocab, Pattern::new(pattern)?)?)
     }
 
     /// None allows or refuses all special tokens, those allowed not being refused.
@@ -462,7 +473,8 @@ impl PyTokenizer {
         };
         let num_bytes = text.len().min(max_tokens.saturating_mul(8));
         let end = run(py, num_bytes, |stop| {
-            self.encoder.truncate(&self.vocab, &text, max_tokens, stop)
+            self.encoder
+                .truncate(&self.vocab, &self.ordinary, &text, max_tokens, stop)
         })?;
         Ok(PyString::new(py, &text[..end]))
     }
@@ -507,7 +519,7 @@ impl PyTokenizer {
         Ok(PyBytes::new(id.py(), known))
     }
 
-    /// The id of an ordinary token's bytes, or else of a special token's text.
+    /// The id of an ordinary token's bytes, or else of an added token's text.
     fn token_id(&self, token: &[u8]) -> PyResult<u32> {
         let found = self.find(token);
         Ok(found.ok_or_else(|| Error::UnknownToken(format!("{} is no token", shown(token))))?)
@@ -535,10 +547,17 @@ impl PyTokenizer {
     #[getter]
     fn special_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        self.vocab
-            .specials()
-            .iter()
-            .try_for_each(|(text, id)| dict.set_item(text, id))?;
+        let mut specials = self.vocab.specials();
+        specials.try_for_each(|(text, id)| dict.set_item(text, id))?;
+        Ok(dict)
+    }
+
+    /// Added tokens that are not special.
+    #[getter]
+    fn added_tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let mut others = self.vocab.added().iter().filter(|token| !token.special);
+        others.try_for_each(|token| dict.set_item(&token.content, token.id))?;
         Ok(dict)
     }
 
@@ -564,7 +583,9 @@ impl PyTokenizer {
     #[getter]
     fn byte_lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i32>> {
         let mut lengths = vec![0; self.len()];
-        for (id, bytes) in self.vocab.tokens() {
+        let added = self.vocab.added().iter().filter(|token| !token.special);
+        let added = added.map(|token| (token.id, token.content.as_bytes()));
+        for (id, bytes) in self.vocab.tokens().chain(added) {
             lengths[id as usize] = bytes.len() as i32;
         }
         PyArray1::from_vec(py, lengths)
@@ -589,19 +610,25 @@ impl PyTokenizer {
 
 impl PyTokenizer {
     /// The tokenizer of a vocabulary, from a file or a trainer.
-    pub(super) fn from_parts(vocab: Vocab, pattern: Pattern) -> Self {
+    pub(super) fn from_parts(vocab: Vocab, pattern: Pattern) -> Result<Self> {
+        let ordinary = Arc::new(Rule::ordinary(&vocab)?);
         let encoder = Arc::new(Encoder::new(&vocab, &pattern));
-        Self {
+        Ok(Self {
             vocab: Arc::new(vocab),
             encoder,
-            ordinary: Arc::default(),
+            ordinary,
             hash: OnceLock::new(),
-        }
+        })
     }
 
     /// The encoder, to be shared with threads.
     pub(super) fn encoder(&self) -> Arc<Encoder> {
         self.encoder.clone()
+    }
+
+    /// The rule under which special tokens are ordinary text.
+    pub(super) fn ordinary(&self) -> Arc<Rule> {
+        self.ordinary.clone()
     }
 
     /// The vocabulary, to be shared with threads.
@@ -615,10 +642,10 @@ impl PyTokenizer {
 
     fn find(&self, token: &[u8]) -> Option<u32> {
         self.vocab.id(token).or_else(|| {
-            let mut specials = self.vocab.specials().iter();
-            specials
-                .find(|(text, _)| text.as_bytes() == token)
-                .map(|(_, id)| *id)
+            let mut added = self.vocab.added().iter();
+            added
+                .find(|added| added.content.as_bytes() == token)
+                .map(|added| added.id)
         })
     }
 

@@ -293,7 +293,7 @@ fn train(
             &made,
             stop,
         )?;
-        let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern);
+        let tokenizer = PyTokenizer::from_parts(trained.vocab, pattern)?;
         Ok((tokenizer, trained.last_count, trained.num_tokens))
     })
 }

@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::write::{Part, ShardWriter};
 use crate::encode::Encoder;
+use crate::encode::special::Rule;
 use crate::error::{Error, Result};
 use crate::feed::{Batch, Work};
 use crate::vocab::Vocab;
@@ -122,6 +123,8 @@ pub trait Sink: Send {
 pub struct EncodeWork {
     /// Turns text into ids.
     pub encoder: Arc<Encoder>,
+    /// Which added tokens are ordinary text.
+    pub rule: Arc<Rule>,
     /// Put before each document.
     pub bos: Option<u32>,
     /// Put behind each document.
@@ -165,7 +168,7 @@ impl Work for EncodeWork {
                 ids.extend(self.bos);
             }
             let text_start = ids.len();
-            self.encoder.encode_until(text, &mut ids, stop)?;
+            self.encoder.encode_with(text, &self.rule, &mut ids, stop)?;
             let (words, same) = self.check(text, &ids[text_start..]);
             if piece.ends {
                 ids.extend(self.eos);
