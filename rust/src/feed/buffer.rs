@@ -1,4 +1,4 @@
-//! Buffers that go round: filled by the reader, emptied by a worker, filled again.
+//! Buffers that go round: filled by whoever reads, emptied by a worker, filled again.
 //!
 //! A fresh buffer of a megabyte costs 256 page faults each time.
 

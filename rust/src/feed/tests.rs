@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
 use super::json::JsonStream;
-use super::text::TextStream;
+use super::text::{TextFile, TextStream};
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::*;
@@ -351,4 +351,100 @@ fn a_failing_worker_and_an_interrupting_poll_stop_the_feed() {
     let mut feed = start();
     let sent = feed.document(&block, &mut || Err(Error::Interrupted));
     assert!(matches!(sent, Err(Error::Interrupted)));
+}
+
+/// Files that the workers read, with documents of all sizes between separators, and a small file between two.
+fn documents_in_files() -> (Vec<tempfile::NamedTempFile>, Vec<Vec<u8>>) {
+    let (mut files, mut documents) = (Vec::new(), Vec::new());
+    for num_documents in [300u32, 2, 300] {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for n in 0..num_documents {
+            let len =
+                1 + n.wrapping_mul(2_654_435_761) as usize % [10, 30_000, 400_000][n as usize % 3];
+            let document = format!("{n} some words\n").repeat(len / 10 + 1);
+            // Everything that ends a file ends its document, a separator or not.
+            let separator = if n % 2 == 0 {
+                "<|end|>"
+            } else {
+                "<|end|><|end|>x"
+            };
+            write!(file, "{document}{separator}").unwrap();
+            documents.push(document.into_bytes());
+        }
+        files.push(file);
+    }
+    (files, documents)
+}
+
+#[test]
+fn what_workers_read_arrives_whole_and_in_order() {
+    let (files, want) = documents_in_files();
+    let sizes = files.iter().map(|f| f.as_file().metadata().unwrap().len());
+    let blocks: Vec<u64> = sizes.map(|size| size / BATCH_BYTES as u64).collect();
+    assert!(blocks[0] > 20 && blocks[1] == 0, "{blocks:?}");
+    let (got, documents, bytes, _) = fed(split_options(), |feed, poll| {
+        feed.document(b"first", poll)?;
+        for file in &files {
+            feed.text_file(file.path(), poll)?;
+        }
+        feed.document(b"last", poll)
+    });
+    assert_eq!(documents, want.len() as u64 + 2);
+    assert_eq!(bytes, want.iter().map(Vec::len).sum::<usize>() as u64 + 9);
+    assert!(got[1..=want.len()] == want);
+    assert_eq!(
+        (&got[0][..], &got[want.len() + 1][..]),
+        (&b"first"[..], &b"last"[..])
+    );
+    // The limit falls into the third file.
+    let limit = bytes / 4 * 3;
+    let options = FeedOptions {
+        max_bytes: Some(limit),
+        ..split_options()
+    };
+    let (got, _, bytes, _) = fed(options, |feed, poll| {
+        for file in &files {
+            feed.text_file(file.path(), poll)?;
+        }
+        assert!(feed.is_full());
+        feed.document(b"never", poll)
+    });
+    assert_eq!(bytes, limit);
+    assert!(got.concat() == want.concat()[..limit as usize]);
+}
+
+#[test]
+fn reading_on_the_workers_names_its_file_and_hears_the_caller() {
+    let pattern = Arc::new(Pattern::new("nano").unwrap());
+    let start =
+        |workers| Feed::new(Pool::start(workers), pattern.clone(), split_options()).unwrap();
+    // A folder can be opened, not read.
+    let folder = tempfile::tempdir().unwrap();
+    let mut feed = start(vec![Fail(0), Fail(0)]);
+    let text = TextFile::open(folder.path()).unwrap();
+    let error = feed.read_by_workers(text, &mut || Ok(())).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&folder.path().display().to_string()),
+        "{error}"
+    );
+    assert!(feed.document(b"more", &mut || Ok(())).is_err());
+    let (files, _) = documents_in_files();
+    let mut feed = start(vec![Fail(0), Fail(0)]);
+    let error = feed.text_file(files[0].path(), &mut || Ok(())).unwrap_err();
+    assert_eq!(error.to_string(), "no more");
+    // Text without an end and without a place to cut: only the caller can stop that.
+    let mut feed = start(vec![Fail(0), Fail(0)]);
+    let text = TextFile::open("/dev/zero".as_ref()).unwrap();
+    let mut looks = 0;
+    let error = feed.read_by_workers(text, &mut || {
+        looks += 1;
+        if looks < 5 {
+            Ok(())
+        } else {
+            Err(Error::Interrupted)
+        }
+    });
+    assert!(matches!(error, Err(Error::Interrupted)));
 }

@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{BATCH_BYTES, Buffer, Data, Feed, Poll};
+use super::{BATCH_BYTES, Batch, Buffer, Cutter, Data, Feed, Poll};
 use crate::error::{Error, Result};
+
+/// Files of more bytes are read by the workers.
+const WORTH_SHARING: u64 = 4 * BATCH_BYTES as u64;
 
 /// A range of the pending bytes, and whether its document ends there.
 type Part = (Range<usize>, bool);
@@ -23,32 +26,72 @@ pub struct TextStream {
     uncut: usize,
 }
 
+/// A local file of text that is being read.
+pub(super) struct TextFile {
+    path: PathBuf,
+    file: File,
+    /// None once the end was reached.
+    stream: Option<TextStream>,
+}
+
+impl TextFile {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `Error::Io` if that cannot be done.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: File::open(path).map_err(Error::io(path))?,
+            stream: Some(TextStream::default()),
+        })
+    }
+
+    /// Whether workers that read it themselves gain more than it takes to tell them.
+    fn is_worth_sharing(&self) -> Result<bool> {
+        let status = self.file.metadata().map_err(Error::io(&self.path))?;
+        Ok(status.is_file() && status.len() > WORTH_SHARING)
+    }
+
+    /// The next batch; none are left after None.
+    pub fn next(&mut self, cutter: &mut Cutter, poll: Poll<'_>) -> Result<Option<Batch>> {
+        while let Some(stream) = &mut self.stream {
+            // A text that cannot be cut is read to its end before anything is sent.
+            poll()?;
+            if stream.pending.capacity() == 0 {
+                stream.pending = cutter.buffer();
+            }
+            stream.pending.reserve_exact(BATCH_BYTES);
+            let read = (&mut self.file)
+                .take(BATCH_BYTES as u64)
+                .read_to_end(&mut stream.pending)
+                .map_err(Error::io(&self.path))?;
+            if read == 0 || cutter.is_full() {
+                return Ok(self.stream.take().and_then(|stream| cutter.end(stream)));
+            }
+            if let Some(batch) = cutter.cut_off(stream) {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl<T: Send + 'static> Feed<T> {
     /// Reads a local file of text. The end of the file ends the document.
     ///
     /// # Errors
     /// `Error::Io` if it cannot be read, and what a worker or `poll` raised.
     pub fn text_file(&mut self, path: &Path, poll: Poll<'_>) -> Result<()> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let mut stream = TextStream {
-            pending: self.spare.take(),
-            ..TextStream::default()
-        };
-        loop {
-            // A text that cannot be cut is read to its end before anything is sent.
-            poll()?;
-            let start = stream.pending.len();
-            let want = (2 * BATCH_BYTES).saturating_sub(start).max(BATCH_BYTES);
-            stream.pending.reserve_exact(want);
-            let read = (&mut file)
-                .take(want as u64)
-                .read_to_end(&mut stream.pending)
-                .map_err(Error::io(path))?;
-            if read == 0 || self.is_full() {
-                return self.end_text(stream, poll);
-            }
-            self.cut_off(&mut stream, poll)?;
+        self.flush(poll)?;
+        let mut text = TextFile::open(path)?;
+        if text.is_worth_sharing()? {
+            return self.read_by_workers(text, poll);
         }
+        while let Some(batch) = text.next(self.cutter()?, poll)? {
+            self.pool.send(batch, poll)?;
+        }
+        Ok(())
     }
 
     /// Takes the next bytes of a stream of text.
@@ -67,21 +110,29 @@ impl<T: Send + 'static> Feed<T> {
     ///
     /// # Errors
     /// What a worker or `poll` raised.
-    pub fn end_text(&mut self, mut stream: TextStream, poll: Poll<'_>) -> Result<()> {
-        let mut parts = Vec::new();
-        let start = self.documents(&mut stream, 0, &mut parts);
-        let rest = start..stream.pending.len();
-        // Where a document ended at its last cut, an empty piece says so.
-        if !rest.is_empty() || stream.inside {
-            parts.push((rest, true));
+    pub fn end_text(&mut self, stream: TextStream, poll: Poll<'_>) -> Result<()> {
+        self.flush(poll)?;
+        match self.cutter()?.end(stream) {
+            Some(batch) => self.pool.send(batch, poll),
+            None => Ok(()),
         }
-        self.send_pieces(stream.pending, &parts, poll)
     }
 
     /// Sends what is complete and keeps the rest.
     pub(super) fn cut_off(&mut self, stream: &mut TextStream, poll: Poll<'_>) -> Result<()> {
+        self.flush(poll)?;
+        match self.cutter()?.cut_off(stream) {
+            Some(batch) => self.pool.send(batch, poll),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Cutter {
+    /// Takes off what is complete; the rest stays.
+    fn cut_off(&mut self, stream: &mut TextStream) -> Option<Batch> {
         // A separator may be unfinished at the end.
-        let hold = self.longest.saturating_sub(1);
+        let hold = self.longest().saturating_sub(1);
         let mut parts = Vec::new();
         let mut start = self.documents(stream, hold, &mut parts);
         let rest = stream.pending.len() - start;
@@ -97,19 +148,31 @@ impl<T: Send + 'static> Feed<T> {
             }
         }
         if start == 0 {
-            return Ok(());
+            return None;
         }
         stream.searched = stream.searched.saturating_sub(start);
         stream.uncut = stream.uncut.saturating_sub(start);
-        let mut tail = self.spare.take();
+        let mut tail = self.buffer();
         tail.extend_from_slice(&stream.pending[start..]);
         let done = std::mem::replace(&mut stream.pending, tail);
-        self.send_pieces(done, &parts, poll)
+        self.batch(done, &parts)
+    }
+
+    /// All that is left, and with it the end of the last document.
+    fn end(&mut self, mut stream: TextStream) -> Option<Batch> {
+        let mut parts = Vec::new();
+        let start = self.documents(&mut stream, 0, &mut parts);
+        let rest = start..stream.pending.len();
+        // Where a document ended at its last cut, an empty piece says so.
+        if !rest.is_empty() || stream.inside {
+            parts.push((rest, true));
+        }
+        self.batch(stream.pending, &parts)
     }
 
     /// The documents that a separator ends; gives where the open one starts.
     fn documents(&self, stream: &mut TextStream, hold: usize, parts: &mut Vec<Part>) -> usize {
-        let Some(separators) = &self.separators else {
+        let Some(separators) = self.separators() else {
             return 0;
         };
         let end = stream.pending.len();
@@ -119,7 +182,7 @@ impl<T: Send + 'static> Feed<T> {
         stream.searched = end.saturating_sub(hold);
         for found in separators.find_iter(&stream.pending[from..]) {
             let (found_start, found_end) = (from + found.start, from + found.end);
-            if hold > 0 && found_start + self.longest > end {
+            if hold > 0 && found_start + self.longest() > end {
                 stream.searched = stream.searched.min(found_start);
                 break;
             }
@@ -133,13 +196,15 @@ impl<T: Send + 'static> Feed<T> {
         start
     }
 
-    /// Sends the pieces, each a range of the data and whether its document ends there.
-    fn send_pieces(&mut self, data: Buffer, pieces: &[Part], poll: Poll<'_>) -> Result<()> {
-        self.flush(poll)?;
-        let pieces = pieces
+    /// A batch of what the limits leave of the parts; None if that is nothing.
+    fn batch(&mut self, data: Buffer, parts: &[Part]) -> Option<Batch> {
+        let pieces: Vec<_> = parts
             .iter()
             .map_while(|(range, ends)| self.admit(range.clone(), &data, *ends))
             .collect();
-        self.send(Data::Owned(data), pieces, poll)
+        (!pieces.is_empty()).then_some(Batch {
+            data: Data::Owned(data),
+            pieces,
+        })
     }
 }

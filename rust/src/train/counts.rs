@@ -34,6 +34,8 @@ pub struct Counts {
     slots: Vec<Slot>,
     mask: usize,
     used: usize,
+    /// With more it grows.
+    most: usize,
     /// Long keys, each behind its length as four bytes.
     arena: Vec<u8>,
     total: u64,
@@ -51,6 +53,7 @@ impl Counts {
             slots: vec![Slot::default(); slots],
             mask: slots - 1,
             used: 0,
+            most: slots * 5 / 8,
             arena: Vec::new(),
             total: 0,
         }
@@ -130,7 +133,7 @@ impl Counts {
             if slot.count == 0 {
                 *slot = Slot { low, high, count };
                 self.used += 1;
-                if self.used * 8 > self.slots.len() * 5 {
+                if self.used > self.most {
                     self.grow();
                 }
                 return;
@@ -170,6 +173,7 @@ impl Counts {
         let old = std::mem::take(&mut self.slots);
         self.slots = vec![Slot::default(); old.len() * 2];
         self.mask = self.slots.len() - 1;
+        self.most = self.slots.len() * 5 / 8;
         for slot in old.into_iter().filter(|s| s.count > 0) {
             let hash = if slot.high >= LONG {
                 slot.low
@@ -185,7 +189,11 @@ impl Counts {
     }
 
     /// Adds what another table counted.
+    ///
+    /// A sum of tables is looked up less often than they were, so it may be fuller: growing takes longer than all the
+    /// rest (two tables of 800,000 pretokens, 1.4 million together: 95 ms, 37 without growing).
     pub fn merge(&mut self, other: &Self) {
+        self.most = self.slots.len() * 7 / 8;
         for slot in other.slots.iter().filter(|s| s.count > 0) {
             if slot.high >= LONG {
                 self.add_long(other.long(*slot), slot.low, slot.count);
@@ -240,7 +248,7 @@ impl Counts {
 
     /// How many pretokens can come before the table grows.
     pub(super) fn room(&self) -> usize {
-        self.slots.len() * 5 / 8 - self.used
+        self.most - self.used
     }
 
     /// Bytes that a table of `distinct` pretokens takes, without those of more than 15 bytes.

@@ -1,0 +1,97 @@
+//! Files that the workers read themselves, block by block in turn.
+//!
+//! A block that is counted where it was read lies in that core's cache, and no thread beside the workers takes time
+//! from them. Against a reader that hands batches over, counting 100 MB of English on two Zen 5 cores takes 7 % less
+//! processor time, with one thread and with two; with two 5 % less time. One thread takes 7 % more time, since it had
+//! a reader on the other core.
+//!
+//! Only reading, separating and cutting go on in turn: a tenth of the time of counting.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::pool::{PATIENCE, Source};
+use super::text::TextFile;
+use super::{Batch, Cutter, Feed, Poll};
+use crate::error::{Error, Result};
+
+/// A file that is being read; None once that has ended.
+struct Shared(Mutex<Option<Open>>);
+
+struct Open {
+    text: TextFile,
+    cutter: Cutter,
+    /// Number of the next batch.
+    next: u64,
+    /// Gets cutter and number back at the end; closed without them when reading fails.
+    ended: Sender<(Cutter, u64)>,
+}
+
+impl Open {
+    fn fetch(&mut self, stop: &AtomicBool) -> Result<Option<(u64, Batch)>> {
+        let mut wanted = || {
+            if stop.load(Ordering::Relaxed) {
+                Err(Error::Interrupted)
+            } else {
+                Ok(())
+            }
+        };
+        let batch = self.text.next(&mut self.cutter, &mut wanted)?;
+        Ok(batch.map(|batch| {
+            self.next += 1;
+            (self.next - 1, batch)
+        }))
+    }
+}
+
+impl Source for Shared {
+    fn fetch(&self, stop: &AtomicBool) -> Result<Option<(u64, Batch)>> {
+        // Poisoned by a thread that panicked, and what that was will be told.
+        let mut held = self.0.lock().map_err(|_| Error::Interrupted)?;
+        let fetched = match held.as_mut() {
+            Some(open) => open.fetch(stop),
+            None => return Ok(None),
+        };
+        if !matches!(fetched, Ok(Some(_)))
+            && let Some(open) = held.take()
+            && fetched.is_ok()
+        {
+            // Nobody waits any more after an interrupt.
+            let _ = open.ended.send((open.cutter, open.next));
+        }
+        fetched
+    }
+}
+
+impl<T: Send + 'static> Feed<T> {
+    /// Lets the workers read a file; waits until its end is read.
+    ///
+    /// # Errors
+    /// As [`Feed::text_file`].
+    pub(super) fn read_by_workers(&mut self, text: TextFile, poll: Poll<'_>) -> Result<()> {
+        let (ended, end) = bounded(1);
+        let open = Open {
+            text,
+            cutter: self.cutter.take().ok_or(Error::Interrupted)?,
+            next: self.pool.num_sent(),
+            ended,
+        };
+        self.pool.share(Shared(Mutex::new(Some(open))), poll)?;
+        loop {
+            match end.recv_timeout(PATIENCE) {
+                Ok((cutter, next)) => {
+                    self.cutter = Some(cutter);
+                    self.pool.set_sent(next);
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    poll()?;
+                    self.pool.check()?;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.pool.failure()),
+            }
+        }
+    }
+}
