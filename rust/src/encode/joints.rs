@@ -47,9 +47,20 @@ impl Joints {
     /// Where the first part of a pretoken ends; its length if it cannot be cut.
     #[inline]
     pub fn cut(&self, pretoken: &[u8]) -> usize {
-        (1..pretoken.len())
-            .find(|&at| self.may_cut(pretoken, at))
-            .unwrap_or(pretoken.len())
+        let (mut left, mut at) = (None, 0);
+        while at < pretoken.len() {
+            let right = character(pretoken, at);
+            if let (Some((left, _)), Some((right, _))) = (left, right)
+                && left | right >= 0x80
+                && !has(&self.characters, character_bit(left, right))
+                && !self.splits(pretoken, at)
+            {
+                return at;
+            }
+            left = right;
+            at += right.map_or(1, |(_, len)| len);
+        }
+        pretoken.len()
     }
 
     /// Whether a token holds in part a character at this border, with more behind or before it; `at` is where a
@@ -57,17 +68,6 @@ impl Joints {
     #[inline]
     pub fn splits(&self, bytes: &[u8], at: usize) -> bool {
         has(&self.bytes, byte_bit(bytes, at))
-    }
-
-    #[inline]
-    fn may_cut(&self, bytes: &[u8], at: usize) -> bool {
-        if !is_border(bytes, at) {
-            return false;
-        }
-        let Some((left, right)) = around(bytes, at) else {
-            return false;
-        };
-        !has(&self.characters, character_bit(left, right)) && !has(&self.bytes, byte_bit(bytes, at))
     }
 }
 
@@ -83,17 +83,29 @@ fn is_border(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The characters before and behind a border as numbers, if they are there whole.
-#[inline]
 fn around(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
     let tail = bytes[..at].iter().rev().take_while(|b| **b & 0xc0 == 0x80);
     let start = at.checked_sub(tail.count() + 1)?;
-    let left = &bytes[start..at];
-    let right = bytes.get(at..at + character_len(bytes[at]))?;
-    if left.len() != character_len(left[0]) || right[1..].iter().any(|b| b & 0xc0 != 0x80) {
-        return None;
+    let (left, len) = character(bytes, start)?;
+    let (right, _) = character(bytes, at)?;
+    (start + len == at).then_some((left, right))
+}
+
+/// The bytes of a character as one number, and how many they are, if one is there whole.
+#[inline]
+fn character(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let len = match bytes[at] {
+        0x80..0xc0 => return None,
+        first => character_len(first),
+    };
+    let mut number = 0;
+    for (i, &byte) in bytes.get(at..at + len)?.iter().enumerate() {
+        if i > 0 && byte & 0xc0 != 0x80 {
+            return None;
+        }
+        number = number << 8 | u32::from(byte);
     }
-    let number = |c: &[u8]| c.iter().fold(0, |number, b| number << 8 | u32::from(*b));
-    Some((number(left), number(right)))
+    Some((number, len))
 }
 
 /// Bytes of a character, by its first one.
