@@ -320,9 +320,11 @@ impl PyDocumentEncoder {
             results: results.clone(),
         });
         let pattern = Arc::new(encoder.pattern().clone());
+        let vocab = tokenizer.vocab();
+        let found = vocab.added().iter().filter(|token| !token.special);
         let reading = FeedOptions {
             split_on,
-            keep_whole: Vec::new(),
+            keep_whole: found.map(|token| token.content.clone()).collect(),
             max_bytes,
             max_document_chars,
         };
