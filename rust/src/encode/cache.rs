@@ -49,7 +49,7 @@ impl Ids {
     const IN_ARENA: u128 = 15;
 
     /// The ids, if they are few and small enough.
-    fn new(ids: &[u32]) -> Option<Self> {
+    pub(super) fn new(ids: &[u32]) -> Option<Self> {
         let fit = ids.len() <= MOST_IDS && ids.iter().all(|id| id >> Self::BITS == 0);
         fit.then(|| {
             let mut held = (ids.len() as u128) << Self::NUM;

@@ -157,3 +157,45 @@ fn avx2_ids(ids: Ids) -> [u32; ROOM] {
     // SAFETY: as above.
     unsafe { std::mem::transmute::<__m256i, [u32; ROOM]>(_mm256_and_si256(shifted, mask)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_come_back_from_entries(ids in prop::collection::vec(0u32..1 << Ids::BITS, 1..=6)) {
+            let held = Ids::new(&ids).unwrap();
+            prop_assert_eq!(held.num(), ids.len());
+            prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
+            #[cfg(target_arch = "x86_64")]
+            if Level::best() == Level::Avx2 {
+                // SAFETY: the processor has AVX2.
+                prop_assert_eq!(unsafe { avx2_ids(held) }, held.get());
+            }
+        }
+
+        #[test]
+        fn a_key_is_found_where_it_is(words in prop::array::uniform2(0u64..3), known in prop::array::uniform4(0u64..3)) {
+            let word = |low: u64, high: u64| u128::from(low) | u128::from(high) << 64;
+            let keys = [word(known[0], known[1]), word(known[2], known[3])];
+            let line = Line { keys, ..Line::default() };
+            let key = Key(word(words[0], words[1]));
+            let found = way(&line, key);
+            prop_assert_eq!(found.map(|way| keys[way]), keys.contains(&key.0).then_some(key.0));
+            #[cfg(target_arch = "x86_64")]
+            if Level::best() == Level::Avx2 {
+                // SAFETY: the processor has AVX2.
+                let also = unsafe { avx2_way(&line, key) };
+                prop_assert_eq!(also.map(|way| keys[way]), found.map(|way| keys[way]));
+            }
+        }
+    }
+
+    #[test]
+    fn more_or_larger_ids_have_no_room() {
+        assert!(Ids::new(&[1; 7]).is_none() && Ids::new(&[1 << Ids::BITS]).is_none());
+    }
+}

@@ -58,6 +58,7 @@ pub struct Encoder {
     whole: WholeTokens,
     pool: Pool<State>,
     cache_mib: AtomicUsize,
+    level: Level,
 }
 
 /// What one thread needs while it encodes.
@@ -69,12 +70,18 @@ struct State {
 impl Encoder {
     /// The encoder of a vocabulary. Costs a few milliseconds per 100,000 tokens.
     pub fn new(vocab: &Vocab, pattern: &Pattern) -> Self {
+        Self::at(Level::best(), vocab, pattern)
+    }
+
+    /// The same with other instructions.
+    fn at(level: Level, vocab: &Vocab, pattern: &Pattern) -> Self {
         Self {
             pattern: pattern.clone(),
-            pairs: PairRanks::new(vocab),
+            pairs: PairRanks::at(level, vocab),
             whole: WholeTokens::new(vocab),
             pool: Pool::new(),
             cache_mib: AtomicUsize::new(CACHE_MIB),
+            level,
         }
     }
 
@@ -143,7 +150,7 @@ impl Encoder {
             Some(state) if state.cache.mib() == mib => state,
             _ => {
                 let mut state = Box::new(State {
-                    cache: Cache::new(mib, Level::best()),
+                    cache: Cache::new(mib, self.level),
                     scratch: Scratch::default(),
                 });
                 state.know(&self.whole);

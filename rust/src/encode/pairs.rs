@@ -82,6 +82,11 @@ slot!(u128, 32, 32);
 impl PairRanks {
     /// The table of a vocabulary's merges; of a pair listed twice, the first place counts.
     pub fn new(vocab: &Vocab) -> Self {
+        Self::at(Level::best(), vocab)
+    }
+
+    /// The same with other instructions.
+    pub(super) fn at(level: Level, vocab: &Vocab) -> Self {
         let byte_ids = std::array::from_fn(|b| vocab.id(&[b as u8]).unwrap_or_default());
         let merges = vocab.merges();
         // In most vocabularies the ids say the order, and need not be looked up by it.
@@ -100,7 +105,7 @@ impl PairRanks {
             num_ranks: merges.len(),
             joints: Joints::new(vocab),
             characters: None,
-            level: Level::best(),
+            level,
         };
         if by_id {
             table.num_ranks = merges.last().map_or(0, |merge| merge.id as usize + 1);

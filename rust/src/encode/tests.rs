@@ -111,6 +111,23 @@ proptest! {
     }
 
     #[test]
+    fn instructions_agree(words in prop::collection::vec("[abc]{1,20}|[é世 a]{1,9}", 0..200), mib in 0usize..2) {
+        let text = words.join(" ");
+        let by_level: Vec<_> = Level::all()
+            .map(|level| {
+                let encoder = Encoder::at(level, &vocab(), &Pattern::new("nano").unwrap());
+                encoder.set_cache_mib(mib);
+                // Not known at first, then known.
+                [encode(&encoder, text.as_bytes()), encode(&encoder, text.as_bytes())]
+            })
+            .collect();
+        for both in &by_level {
+            prop_assert_eq!(&both[0], &by_level[0][0]);
+            prop_assert_eq!(&both[1], &by_level[0][0]);
+        }
+    }
+
+    #[test]
     fn cache_sizes_agree(words in prop::collection::vec("[abc]{1,40}", 0..200)) {
         let text = words.join(" ");
         let encoder = encoder("nano");
