@@ -1,6 +1,7 @@
 """Encoding is exact: against the naive reference, tiktoken, and itself by every way in."""
 
 import base64
+import gc
 import itertools
 import random
 import subprocess
@@ -155,6 +156,27 @@ def test_every_way_gives_the_same_ids():
         assert list(TOK.encode_iterable([text])) == ids
         assert list(TOK.encode_with_offsets(text)[0]) == ids
         assert TOK.count(text) == len(ids)
+
+
+def test_a_batch_of_all_kinds_of_text():
+    texts = ["a\ud83d", "\ud83d\ude42", b"caf\xe9", "caf\u00e9", "", bytearray(b"ab"), TEXT] * 50
+    want = [TOK.encode(text) for text in texts]
+    assert TOK.encode_batch(iter(texts)) == want
+    ids, offsets = TOK.encode_batch_to_numpy(texts)
+    assert [ids[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())] == want
+    with pytest.raises(TypeError, match="a text is str or bytes, got int"):
+        TOK.encode_batch(["a", 1])
+
+
+def test_a_batch_leaves_the_collector_as_it_was():
+    try:
+        TOK.encode_batch([TEXT])
+        assert gc.isenabled()
+        gc.disable()
+        TOK.encode_batch([TEXT])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_one_long_text_over_threads_equals_its_parts():

@@ -241,6 +241,59 @@ fn pieces_are_leftmost_longest_and_tile_the_text() {
 }
 
 #[test]
+fn short_and_long_texts_of_a_batch_keep_their_order() {
+    let encoder = encoder("nano");
+    let rule = Rule::new(&vocab(), None, None).unwrap();
+    let long = b"abc aab<|a|> ".repeat(60_000);
+    let short: Vec<Vec<u8>> = (0..2000).map(|i| b"<|b|>ab ".repeat(i % 50)).collect();
+    let texts: Vec<&[u8]> = short[..700]
+        .iter()
+        .chain([&long])
+        .chain(&short[700..])
+        .chain([&long, &long])
+        .map(Vec::as_slice)
+        .collect();
+    let want: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| {
+            let mut ids = Vec::new();
+            encoder.encode_with(text, &rule, &mut ids, &GO_ON).unwrap();
+            ids
+        })
+        .collect();
+    for threads in [1, 3] {
+        let batch = encoder
+            .encode_batch(&texts, &rule, threads, &GO_ON)
+            .unwrap();
+        let lens: Vec<usize> = want.iter().map(Vec::len).collect();
+        assert_eq!(batch.lens, lens);
+        assert_eq!(batch.parts.concat(), want.concat());
+    }
+}
+
+#[test]
+fn the_first_refused_text_of_a_batch_is_named() {
+    let encoder = encoder("nano");
+    let rule = Rule::new(&vocab(), Some(&[]), None).unwrap();
+    let plain = b"abc ".repeat(100);
+    let long = b"abc aab<|b|> ".repeat(60_000);
+    for (second, named) in [(&b"<|a|>"[..], "<|a|>"), (&plain, "<|b|>")] {
+        let mut texts = vec![&plain[..]; 3000];
+        texts[1000] = second;
+        texts[2000] = &long;
+        texts[2500] = b"<|a|><|b|>";
+        for threads in [1, 3] {
+            let refused = encoder.encode_batch(&texts, &rule, threads, &GO_ON);
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("special token {named:?}")),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_set_flag_stops_the_work() {
     let encoder = encoder("nano");
     let stop = AtomicBool::new(true);

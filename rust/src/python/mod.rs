@@ -7,9 +7,11 @@ use pyo3::prelude::*;
 use crate::error::Error;
 
 mod feed;
+mod gc;
 mod pack;
 mod run;
 mod shards;
+mod text;
 mod tokenizer;
 mod train;
 

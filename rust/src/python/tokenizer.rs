@@ -11,10 +11,11 @@ use std::sync::{Arc, OnceLock};
 use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use super::gc::PausedGc;
 use super::interruptible;
+use super::text::{Text, with_texts};
 use crate::added::AddedToken;
 use crate::encode::Encoder;
 use crate::encode::batch::Batch;
@@ -53,42 +54,6 @@ pub(super) struct PyRule(Arc<Rule>);
 /// The encoder of one text in chunks.
 #[pyclass(name = "EncodeStream", module = "nanobpe._core")]
 pub(super) struct PyStream(Stream);
-
-/// A text of Python's, kept alive while the interpreter is let go of.
-enum Text {
-    Str(PyBackedStr),
-    Bytes(PyBackedBytes),
-}
-
-impl Text {
-    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(text) = text.cast::<PyString>() {
-            if let Ok(text) = PyBackedStr::try_from(text.clone()) {
-                return Ok(Self::Str(text));
-            }
-            // Surrogates: pairs are joined, a lone one becomes U+FFFD.
-            let utf16 = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
-            let joined = utf16.call_method1("decode", ("utf-16-le", "replace"))?;
-            return Ok(Self::Str(PyBackedStr::try_from(
-                joined.cast_into::<PyString>()?,
-            )?));
-        }
-        match text.extract() {
-            Ok(bytes) => Ok(Self::Bytes(bytes)),
-            Err(_) => Err(PyTypeError::new_err(format!(
-                "a text is str or bytes, got {}",
-                text.get_type().name()?
-            ))),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Str(text) => text.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
 
 fn run<T: Send>(
     py: Python<'_>,
@@ -382,6 +347,7 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyList>> {
         let batch = self.encode_texts(py, texts, rule, threads)?;
         let ids = batch.parts.concat();
+        let _paused = PausedGc::new(py);
         let lists = PyList::empty(py);
         let mut rest = ids.as_slice();
         for len in batch.lens {
@@ -695,12 +661,7 @@ impl PyTokenizer {
         rule: Option<&PyRule>,
         threads: Option<usize>,
     ) -> PyResult<Batch> {
-        let texts = texts
-            .iter()
-            .map(|text| Text::new(&text))
-            .collect::<PyResult<Vec<_>>>()?;
-        let slices: Vec<&[u8]> = texts.iter().map(Text::bytes).collect();
-        self.encode_slices(py, &slices, rule, threads)
+        with_texts(texts, |texts| self.encode_slices(py, texts, rule, threads))
     }
 
     fn encode_slices(
