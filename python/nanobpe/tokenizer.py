@@ -340,8 +340,9 @@ class Tokenizer:
     ) -> Iterator[int]:
         """The ids of the chunks' concatenation, lazily.
 
-        What might continue in the next chunk is held back: a few kilobytes with a built-in pattern,
-        everything with another regex.
+        What might continue in the next chunk is held back: a few kilobytes with built-in patterns
+        and most regexes, everything with a regex that has to backtrack or with added tokens that
+        look at what stands beside them.
         """
         stream = self._core.encode_stream(self._rule(allowed_special, disallowed_special))
         return _stream_ids(stream, chunks)

@@ -65,6 +65,16 @@ fn encode(encoder: &Encoder, text: &[u8]) -> Vec<u32> {
     ids
 }
 
+/// Built in, and such that have to be run: looking on, in steps, with normalisation.
+const STREAMED: [&str; 6] = [
+    "nano",
+    r"\S+|\s+",
+    r"[ab]+| ?[^\s]+|\s+(?!\S)|\s+",
+    r"(?#nfc) ?\w+| ?[^\s\w]+|\s+",
+    r"(?#split)\s+(?#split)[ab]+",
+    r"(?#nfc)(?#split)[.|]+(?#split)a\S*",
+];
+
 proptest! {
     #[test]
     fn merging_follows_the_definition(text in "[abc ]{0,300}") {
@@ -132,12 +142,13 @@ proptest! {
 
     #[test]
     fn chunks_and_threads_change_nothing(
-        text in "([abc]{1,9}[ .\n]|<\\|a\\|>|<\\|b\\|>|<\\|){0,60}",
+        pattern in 0..STREAMED.len(),
+        text in "([abce\u{301}\u{65e5}]{1,9}[ .\n]|<\\|a\\|>|<\\|b\\|>|<\\|){0,60}",
         times in 1..200usize,
         chunk in 1..5000usize,
     ) {
         let text = text.repeat(times);
-        let encoder = Arc::new(encoder("nano"));
+        let encoder = Arc::new(encoder(STREAMED[pattern]));
         let rule = Arc::new(Rule::new(&vocab(), None, None).unwrap());
         let mut want = Vec::new();
         encoder.encode_with(text.as_bytes(), &rule, &mut want, &GO_ON).unwrap();
@@ -238,6 +249,20 @@ fn pieces_are_leftmost_longest_and_tile_the_text() {
             .contains("<|a|>")
     );
     assert!(refusing.check(b"<|c|>").is_ok());
+}
+
+#[test]
+fn streams_hold_little() {
+    let rule = Arc::new(Rule::new(&vocab(), None, None).unwrap());
+    let text = "cab abc<|a|>, aab. e\u{301} <|b|>\n".repeat(100);
+    for pattern in STREAMED {
+        let mut stream = Stream::new(Arc::new(encoder(pattern)), rule.clone());
+        let mut ids = Vec::new();
+        for _ in 0..100 {
+            stream.push(text.as_bytes(), &mut ids, &GO_ON).unwrap();
+            assert!(stream.num_held() < 1 << 14, "{pattern}");
+        }
+    }
 }
 
 #[test]
