@@ -52,7 +52,7 @@ class Tokenizer:
     @staticmethod
     def from_merges(
         vocab: dict[int, bytes],
-        merges: Sequence[tuple[bytes, bytes]],
+        merges: list[tuple[bytes, bytes]],
         pattern: str,
         specials: Sequence[str],
     ) -> Tokenizer: ...

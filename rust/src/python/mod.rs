@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 
+mod arguments;
 mod feed;
 mod gc;
 mod pack;

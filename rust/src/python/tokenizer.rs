@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
+use super::arguments::{id_of, merges_of, specials_of, token_of};
 use super::gc::PausedGc;
 use super::interruptible;
 use super::text::{Text, with_texts};
@@ -86,24 +87,6 @@ fn threads_or_all(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// An id of a mapping or a list: what is no id is a `ValueError`, whatever its size.
-fn id_of(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!("id {value} is not from 0 to 2**32 - 1"))
-        } else {
-            error
-        }
-    })
-}
-
-fn specials_of(specials: &Bound<'_, PyDict>) -> PyResult<Vec<(String, u32)>> {
-    specials
-        .iter()
-        .map(|(text, id)| Ok((text.extract()?, id_of(&id)?)))
-        .collect()
-}
-
 #[pymethods]
 impl PyTokenizer {
     #[staticmethod]
@@ -115,8 +98,8 @@ impl PyTokenizer {
     ) -> PyResult<Self> {
         let ranks = ranks
             .iter()
-            .map(|(token, id)| Ok((token.extract()?, id_of(&id)?)));
-        let ranks = ranks.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+            .map(|(token, id)| Ok((token_of(&token)?, id_of(&id)?)));
+        let ranks = ranks.collect::<PyResult<Vec<_>>>()?;
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
@@ -132,14 +115,15 @@ impl PyTokenizer {
     fn from_merges(
         py: Python<'_>,
         vocab: &Bound<'_, PyDict>,
-        merges: Vec<(Vec<u8>, Vec<u8>)>,
+        merges: &Bound<'_, PyList>,
         pattern: &str,
         specials: Vec<String>,
     ) -> PyResult<Self> {
         let tokens = vocab
             .iter()
-            .map(|(id, token)| Ok((token.extract()?, id_of(&id)?)));
-        let mut tokens = tokens.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+            .map(|(id, token)| Ok((token_of(&token)?, id_of(&id)?)));
+        let mut tokens = tokens.collect::<PyResult<Vec<_>>>()?;
+        let merges = merges_of(merges)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
             let specials = format::named_specials(&mut tokens, &specials);
@@ -435,7 +419,7 @@ impl PyTokenizer {
         max_tokens: usize,
     ) -> PyResult<Bound<'py, PyString>> {
         let Text::Str(text) = Text::new(text)? else {
-            return Err(PyTypeError::new_err("truncate takes a str"));
+            return Err(PyTypeError::new_err("text is bytes, want str"));
         };
         let num_bytes = text.len().min(max_tokens.saturating_mul(8));
         let end = run(py, num_bytes, |stop| {
@@ -706,14 +690,13 @@ impl PyTokenizer {
         )
     }
 
+    /// An id to decode: one too large for any vocabulary is unknown to this one.
     fn known_id(&self, id: &Bound<'_, PyAny>) -> PyResult<u32> {
-        id.extract().map_err(|error: PyErr| {
-            let too_large = error.is_instance_of::<PyOverflowError>(id.py());
-            if too_large {
-                unknown(&self.vocab, id).into()
-            } else {
-                error
+        id.extract().or_else(|error: PyErr| {
+            if error.is_instance_of::<PyOverflowError>(id.py()) {
+                return Err(unknown(&self.vocab, id).into());
             }
+            id_of(id)
         })
     }
 }
