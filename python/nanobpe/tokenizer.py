@@ -558,7 +558,7 @@ class Tokenizer:
 def _from_state(
     state: tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool], meta: str
 ) -> Tokenizer:
-    return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
+    return Tokenizer._from_core(_Core.from_state(state), json.loads(meta))
 
 
 def _ids_of(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
