@@ -141,7 +141,7 @@ def _check_writable(out: str) -> None:
 
 def _log_training(arguments: argparse.Namespace, found: list[Source], report: Any) -> None:
     from nanobpe.console import duration, log, plural, quantity, significant
-    from nanobpe.train import available_threads
+    from nanobpe.options import available_threads
 
     log(
         "corpus",
@@ -255,8 +255,8 @@ def encode(arguments: argparse.Namespace) -> None:
     from nanobpe import sources
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity, significant
     from nanobpe.encode import bos_id, eos_id, id_dtype, to_shards, to_stdout
+    from nanobpe.options import check_cluster
     from nanobpe.tokenizer import Tokenizer
-    from nanobpe.train import check_cluster
     from nanobpe.usage import UsageError, flags
 
     sharded = arguments.split or arguments.val is not None or arguments.shuffle or arguments.resume

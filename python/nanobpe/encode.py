@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanobpe import _core, sources
-from nanobpe.train import available_threads, check_cluster
+from nanobpe.options import available_threads, check_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
