@@ -68,10 +68,13 @@ impl Encoder {
         stop: &AtomicBool,
     ) -> Result<()> {
         rule.check(text)?;
-        let mut state = self.state();
-        let result = self.encode_pieces(&mut state, rule.pieces(text), out, stop);
-        self.put_back(state);
-        result
+        for piece in rule.pieces(text) {
+            match piece {
+                Piece::Text(bytes) => self.encode_until(bytes, out, stop)?,
+                Piece::Special(id, _) => out.push(id),
+            }
+        }
+        Ok(())
     }
 
     /// Encodes texts on up to `threads` threads; the ids are those of one thread.
