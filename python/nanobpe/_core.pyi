@@ -52,7 +52,7 @@ class Tokenizer:
     @staticmethod
     def from_merges(
         vocab: dict[int, bytes],
-        merges: Sequence[tuple[bytes, bytes]],
+        merges: list[tuple[bytes, bytes]],
         pattern: str,
         specials: Sequence[str],
     ) -> Tokenizer: ...
@@ -72,12 +72,7 @@ class Tokenizer:
     def state(self) -> tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool]: ...
     @staticmethod
     def from_state(
-        tokens: bytes,
-        bytes: bytes,
-        merges: bytes,
-        added: Sequence[tuple[str, int, int]],
-        pattern: str,
-        only_merges: bool,
+        state: tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool],
     ) -> Tokenizer: ...
     def rule(
         self, allowed: Sequence[str] | None, disallowed: Sequence[str] | None

@@ -8,20 +8,17 @@ data, 2 flags, 130 interrupted. What a command needs is imported when it runs.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 import warnings
 from typing import TYPE_CHECKING, NoReturn
 
+from nanobpe.usage import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 PATTERN_NAMES = "nano, gpt2, r50k, p50k, cl100k, llama3, o200k, qwen2"
-
-
-class UsageError(ValueError):
-    """A flag that cannot be, found where the parser could not."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,15 +79,6 @@ def os_error_text(error: OSError) -> str:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-@contextlib.contextmanager
-def flags() -> Iterator[None]:
-    """Within it a ValueError is about the flags."""
-    try:
-        yield
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _checked(parse: Callable[[str], object]) -> Callable[[str], object]:

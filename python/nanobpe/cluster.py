@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanobpe import _core, sources
+from nanobpe.counts import count_batches, count_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nanobpe.encode import Reading
+    from nanobpe.options import Options
     from nanobpe.sources import Source
     from nanobpe.tokenizer import Tokenizer
-    from nanobpe.train import _Options
 
 # A task takes inputs of about this size together; a file that cannot be divided may be larger.
 _PARCEL_BYTES = 64_000_000
@@ -62,7 +63,7 @@ def load_ray() -> Any:
         ) from error
 
 
-def feed(counter: _core.Counter, found: Sequence[Source], options: _Options) -> None:
+def feed(counter: _core.Counter, found: Sequence[Source], options: Options) -> None:
     """Counts the documents of sources on the cluster and hands the counts to a counter.
 
     Raises:
@@ -165,7 +166,7 @@ def _connect(ray: Any) -> None:
 
 
 def _count_on_cluster(
-    ray: Any, counter: _core.Counter, found: Sequence[Source], options: _Options
+    ray: Any, counter: _core.Counter, found: Sequence[Source], options: Options
 ) -> None:
     processors = _processors(ray)
     parcels = _parcels(found, processors, options.split_on)
@@ -284,7 +285,7 @@ def _cuts(name: str, size: int, step: int, split_on: Sequence[str]) -> Iterator[
                 at = start + len(window)
 
 
-def _count(parcel: list[Source], options: _Options) -> tuple[tuple[int, int], pa.Table]:
+def _count(parcel: list[Source], options: Options) -> tuple[tuple[int, int], pa.Table]:
     """Documents and bytes of a parcel, and its counts."""
     counter = options.counter()
     sources.feed(counter, parcel, field=options.field)
@@ -292,7 +293,7 @@ def _count(parcel: list[Source], options: _Options) -> tuple[tuple[int, int], pa
     return (counts.documents, counts.bytes), _table(counts)
 
 
-def _add(options: _Options, *tables: pa.Table) -> pa.Table:
+def _add(options: Options, *tables: pa.Table) -> pa.Table:
     """The counts of several tables in one."""
     counter = options.counter()
     for table in tables:
@@ -302,8 +303,6 @@ def _add(options: _Options, *tables: pa.Table) -> pa.Table:
 
 def _table(counts: _core.Counts) -> pa.Table:
     import pyarrow as pa
-
-    from nanobpe.train import count_batches, count_schema
 
     return pa.Table.from_batches(count_batches(counts), count_schema())
 

@@ -63,10 +63,10 @@ def _pattern_shown(pattern: str) -> str:
 def train(arguments: argparse.Namespace) -> None:
     """`nanobpe train`."""
     from nanobpe import _core, sources
-    from nanobpe.cli import flags
     from nanobpe.console import Progress, peak_mib
     from nanobpe.tokenizer import Tokenizer
     from nanobpe.train import check_options, train_with_report
+    from nanobpe.usage import flags
 
     start = time.perf_counter()
     found = sources.find(arguments.inputs)
@@ -141,7 +141,7 @@ def _check_writable(out: str) -> None:
 
 def _log_training(arguments: argparse.Namespace, found: list[Source], report: Any) -> None:
     from nanobpe.console import duration, log, plural, quantity, significant
-    from nanobpe.train import available_threads
+    from nanobpe.options import available_threads
 
     log(
         "corpus",
@@ -209,9 +209,9 @@ def count(arguments: argparse.Namespace) -> None:
     """`nanobpe count`."""
     import nanobpe
     from nanobpe import sources
-    from nanobpe.cli import flags
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity
     from nanobpe.train import check_options
+    from nanobpe.usage import flags
 
     found = sources.find(arguments.inputs)
     options = _counting_options(arguments)
@@ -253,11 +253,11 @@ def count(arguments: argparse.Namespace) -> None:
 def encode(arguments: argparse.Namespace) -> None:
     """`nanobpe encode`."""
     from nanobpe import sources
-    from nanobpe.cli import UsageError, flags
     from nanobpe.console import Progress, duration, log, peak_mib, plural, quantity, significant
     from nanobpe.encode import bos_id, eos_id, id_dtype, to_shards, to_stdout
+    from nanobpe.options import check_cluster
     from nanobpe.tokenizer import Tokenizer
-    from nanobpe.train import check_cluster
+    from nanobpe.usage import UsageError, flags
 
     sharded = arguments.split or arguments.val is not None or arguments.shuffle or arguments.resume
     if arguments.ids and sharded:
@@ -380,8 +380,8 @@ def _parsed_id(word: bytes, name: str) -> int:
 
 def convert(arguments: argparse.Namespace) -> None:
     """`nanobpe convert`."""
-    from nanobpe.cli import UsageError
     from nanobpe.console import log
+    from nanobpe.usage import UsageError
 
     if arguments.source is None and arguments.to is None:
         raise UsageError("nothing to convert: give --to, --from or both")
@@ -403,8 +403,8 @@ def convert(arguments: argparse.Namespace) -> None:
 
 
 def _converted_from(arguments: argparse.Namespace) -> Tokenizer:
-    from nanobpe.cli import UsageError
     from nanobpe.tokenizer import Tokenizer
+    from nanobpe.usage import UsageError
 
     path = Path(arguments.tok)
     if arguments.source is None:

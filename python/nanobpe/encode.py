@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nanobpe import _core, sources
-from nanobpe.train import available_threads, check_cluster
+from nanobpe.options import available_threads, check_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,13 +61,19 @@ def id_dtype(tokenizer: Tokenizer, dtype: Literal["auto", "u16", "u32"]) -> str:
     Raises:
         ValueError: If the vocabulary does not fit into what is asked for.
     """
+    if dtype == "u16":
+        _check_dtype(tokenizer, "uint16", "use `--dtype u32` or leave it out")
     small = tokenizer.vocab_size <= 2**16
-    if dtype == "u16" and not small:
-        raise ValueError(
-            f"{tokenizer.vocab_size:,} ids do not fit into uint16, which holds 65,536\n"
-            "hint: use `--dtype u32` or leave it out"
-        )
     return "uint32" if dtype == "u32" or not small else "uint16"
+
+
+def _check_dtype(tokenizer: Tokenizer, dtype: str, hint: str) -> None:
+    if dtype not in ("uint16", "uint32"):
+        raise ValueError(f'dtype {dtype!r}, want "uint16" or "uint32"')
+    if dtype == "uint16" and tokenizer.vocab_size > 2**16:
+        raise ValueError(
+            f"{tokenizer.vocab_size:,} ids do not fit into uint16, which holds 65,536\nhint: {hint}"
+        )
 
 
 @dataclass(frozen=True)
@@ -118,10 +124,12 @@ def to_shards(
 
     Raises:
         ValueError: If `out` holds other things, or shards of other options, inputs or tokenizer;
-            if there is no cluster to be had, or it cannot do what is asked.
+            if there is no cluster to be had, or it cannot do what is asked; if the ids do not fit
+            into `dtype`.
         OSError: If something cannot be read or written. Complete shards stay for `resume`.
     """
     check_cluster(cluster, reading.max_bytes)
+    _check_dtype(tokenizer, dtype, 'use dtype="uint32"')
     start = time.perf_counter()
     shares = {name: (splits or {"train": 1.0}).get(name, 0.0) for name in SPLITS}
     plan = {

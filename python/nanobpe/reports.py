@@ -118,10 +118,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     """`nanobpe eval`."""
     from nanobpe import inspect as look
     from nanobpe import plot, sources
-    from nanobpe.cli import flags
     from nanobpe.console import log
     from nanobpe.encode import Reading
     from nanobpe.tokenizer import Tokenizer
+    from nanobpe.usage import flags
 
     if arguments.plot:
         with flags():

@@ -13,16 +13,28 @@ A `Tokenizer` never changes, so it may be used from any thread, pickled, and use
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
-import sys
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nanobpe._core import EncodeStream, SpecialRule
+from nanobpe._core import SpecialRule
 from nanobpe._core import Tokenizer as _Core
+from nanobpe.arguments import (
+    Specials,
+    integer,
+    list_of_texts,
+    list_or_array,
+    listed,
+    mapping,
+    pattern_text,
+    special_names,
+    thread_count,
+    token_bytes,
+)
+from nanobpe.arrow import is_arrow, list_array, offsets_and_data, string_array
+from nanobpe.streams import DecodeStream, stream_ids
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["DecodeStream", "Tokenizer"]
 
 _Path = str | os.PathLike[str]
-_Specials = Literal["all"] | Collection[str]
-# Characters of a chunk that a stream takes at a time: what it yields from is then small.
-_PORTION = 1 << 14
 _NONE: frozenset[str] = frozenset()
-# More threads or ids than there can be, in a number that the extension takes.
-_MOST = 1 << 31
 # llama.cpp's names of our patterns.
 _GGUF_NAMES = {
     "gpt2": "gpt-2",
@@ -111,8 +118,9 @@ class Tokenizer:
             ValueError: If a single byte is missing, an id is taken twice, or the pattern does
                 not compile or loses text.
         """
-        specials = _numbered(special_tokens)
-        return cls._from_core(_Core.from_ranks(dict(ranks), pattern, specials))
+        table = mapping("ranks", ranks, "bytes to ids")
+        specials = _ids_of(special_tokens)
+        return cls._from_core(_Core.from_ranks(table, pattern_text(pattern), specials))
 
     @classmethod
     def from_merges(
@@ -131,9 +139,10 @@ class Tokenizer:
             ValueError: As `from_ranks`; if a merge names no token or comes before those of its
                 parts.
         """
-        return cls._from_core(
-            _Core.from_merges(dict(vocab), list(merges), pattern, _listed(special_tokens))
-        )
+        tokens = mapping("vocab", vocab, "ids to bytes")
+        pairs = listed("merges", merges, "pairs of bytes")
+        specials = listed("special_tokens", special_tokens, "str", str)
+        return cls._from_core(_Core.from_merges(tokens, pairs, pattern_text(pattern), specials))
 
     @classmethod
     def from_tiktoken(
@@ -145,8 +154,9 @@ class Tokenizer:
             OSError: If the file cannot be read.
             FormatError: If it is broken, with the line.
         """
-        specials = _numbered(special_tokens)
-        return cls._from_core(_Core.from_tiktoken(os.fspath(path), pattern, specials))
+        specials = _ids_of(special_tokens)
+        core = _Core.from_tiktoken(os.fspath(path), pattern_text(pattern), specials)
+        return cls._from_core(core)
 
     @classmethod
     def from_hf(cls, path: _Path) -> Tokenizer:
@@ -177,7 +187,8 @@ class Tokenizer:
             FormatError: If one is broken, with the place.
         """
         files = os.fspath(vocab_json), os.fspath(merges_txt)
-        return cls._from_core(_Core.from_gpt2(*files, _listed(special_tokens)))
+        specials = listed("special_tokens", special_tokens, "str", str)
+        return cls._from_core(_Core.from_gpt2(*files, specials))
 
     # Ways out.
 
@@ -222,11 +233,14 @@ class Tokenizer:
 
     # Text to ids.
 
-    def _rule(self, allowed: _Specials, disallowed: _Specials) -> SpecialRule:
+    def _rule(self, allowed: Specials, disallowed: Specials) -> SpecialRule:
         # The defaults, without building sets: those took a third of a call on a short text.
         if allowed is _NONE and disallowed == "all" and self._default is not None:
             return self._default
-        sets = _names("allowed_special", allowed), _names("disallowed_special", disallowed)
+        sets = (
+            special_names("allowed_special", allowed),
+            special_names("disallowed_special", disallowed),
+        )
         rule = self._rules.get(sets)
         if rule is None:
             rule = self._core.rule(*(None if names is None else sorted(names) for names in sets))
@@ -242,8 +256,8 @@ class Tokenizer:
         self,
         text: str | bytes,
         *,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> list[int]:
         """The ids of a text.
 
@@ -263,8 +277,8 @@ class Tokenizer:
         self,
         text: str | bytes,
         *,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> npt.NDArray[np.uint16 | np.uint32]:
         """As `encode`, into an array of `dtype`."""
         return self._core.encode_to_numpy(text, self._rule(allowed_special, disallowed_special))
@@ -274,20 +288,20 @@ class Tokenizer:
         texts: Iterable[str | bytes],
         *,
         threads: int | None = None,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> list[list[int]]:
         """The ids of each text, on up to `threads` threads (all that the process may use)."""
         rule = self._rule(allowed_special, disallowed_special)
-        return self._core.encode_batch(_texts(texts), rule, _threads(threads))
+        return self._core.encode_batch(list_of_texts(texts), rule, thread_count(threads))
 
     def encode_batch_to_numpy(
         self,
         texts: Any,
         *,
         threads: int | None = None,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> tuple[npt.NDArray[np.uint16 | np.uint32], npt.NDArray[np.int64]]:
         """The ids of all texts end to end, and where each begins.
 
@@ -301,58 +315,53 @@ class Tokenizer:
         Returns:
             (ids, offsets): ids of `dtype`; offsets int64, one more than there are texts.
         """
-        rule, threads = self._rule(allowed_special, disallowed_special), _threads(threads)
-        if _is_arrow(texts):
-            return self._core.encode_arrow(*_arrow_parts(_string_array(texts)), rule, threads)
-        return self._core.encode_batch_to_numpy(_texts(texts), rule, threads)
+        rule, threads = self._rule(allowed_special, disallowed_special), thread_count(threads)
+        if is_arrow(texts):
+            return self._core.encode_arrow(*offsets_and_data(string_array(texts)), rule, threads)
+        return self._core.encode_batch_to_numpy(list_of_texts(texts), rule, threads)
 
     def encode_batch_to_arrow(
         self,
         array: Any,
         *,
         threads: int | None = None,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> pa.ListArray | pa.LargeListArray:
         """The ids of each text of an Arrow array of strings, as an Arrow array of lists.
 
         Null stays null. The lists are large ones only where the ids are more than 2**31.
         """
-        import numpy as np
-        import pyarrow as pa
-
-        texts = _string_array(array)
+        texts = string_array(array)
         rule = self._rule(allowed_special, disallowed_special)
-        ids, offsets = self._core.encode_arrow(*_arrow_parts(texts), rule, _threads(threads))
-        mask = texts.is_null() if texts.null_count else None
-        if len(ids) < 2**31:
-            return pa.ListArray.from_arrays(
-                pa.array(offsets.astype(np.int32)), pa.array(ids), mask=mask
-            )
-        return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(ids), mask=mask)
+        ids, offsets = self._core.encode_arrow(
+            *offsets_and_data(texts), rule, thread_count(threads)
+        )
+        return list_array(ids, offsets, texts)
 
     def encode_iterable(
         self,
         chunks: Iterable[str | bytes],
         *,
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> Iterator[int]:
         """The ids of the chunks' concatenation, lazily.
 
-        What might continue in the next chunk is held back: a few kilobytes with a built-in pattern,
-        everything with another regex.
+        What might continue in the next chunk is held back: a few kilobytes with built-in patterns
+        and most regexes, everything with a regex that has to backtrack or with added tokens that
+        look at what stands beside them.
         """
         stream = self._core.encode_stream(self._rule(allowed_special, disallowed_special))
-        return _stream_ids(stream, chunks)
+        return stream_ids(stream, chunks)
 
     def encode_with_offsets(
         self,
         text: str | bytes,
         *,
         unit: Literal["byte", "char"] = "byte",
-        allowed_special: _Specials = _NONE,
-        disallowed_special: _Specials = "all",
+        allowed_special: Specials = _NONE,
+        disallowed_special: Specials = "all",
     ) -> tuple[list[int], npt.NDArray[np.int64]]:
         """The ids of a text and the half-open span of the text that each came from.
 
@@ -379,9 +388,7 @@ class Tokenizer:
 
         Special tokens are ordinary text.
         """
-        if max_tokens < 0:
-            raise ValueError(f"max_tokens {max_tokens}, want 0 or more")
-        return self._core.truncate(text, min(max_tokens, _MOST))
+        return self._core.truncate(text, integer("max_tokens", max_tokens, 0))
 
     # Ids to text.
 
@@ -391,24 +398,7 @@ class Tokenizer:
         Raises:
             ValueError: If the vocabulary lacks an id.
         """
-        if not isinstance(ids, list):
-            if not _is_array(ids):
-                if isinstance(ids, str) or not isinstance(ids, Iterable):
-                    raise TypeError(f"ids are a sequence or an array, got {type(ids).__name__}")
-                ids = list(ids)
-            else:
-                ids = self._array_of_ids(ids)
-        return self._core.decode_bytes(ids)
-
-    def _array_of_ids(self, ids: npt.NDArray[Any]) -> Any:
-        import numpy as np
-
-        if ids.size and ids.dtype.kind not in "ui":
-            raise ValueError(f"ids of type {ids.dtype}, want integers")
-        # uint32 would wrap what lies beyond; as numbers they are refused by name.
-        if ids.size and (ids.min() < 0 or ids.max() >= 2**32):
-            return ids.ravel().tolist()
-        return np.ascontiguousarray(ids.ravel(), dtype=np.uint32)
+        return self._core.decode_bytes(list_or_array(ids))
 
     def decode(self, ids: Any, *, errors: Literal["replace", "strict"] = "replace") -> str:
         """The text of ids.
@@ -503,10 +493,10 @@ class Tokenizer:
         Raises:
             KeyError: If there is none.
         """
-        return self._core.token_id(_bytes(token))
+        return self._core.token_id(token_bytes(token))
 
     def __contains__(self, token: object) -> bool:
-        return isinstance(token, bytes | str) and self._core.has_token(_bytes(token))
+        return isinstance(token, bytes | str) and self._core.has_token(token_bytes(token))
 
     @property
     def byte_lengths(self) -> npt.NDArray[np.int32]:
@@ -539,9 +529,7 @@ class Tokenizer:
 
     @cache_mib.setter
     def cache_mib(self, mib: int) -> None:
-        if not 0 <= mib <= 1 << 14:
-            raise ValueError(f"cache_mib {mib}, want 0 to {1 << 14}")
-        self._core.cache_mib = mib
+        self._core.cache_mib = integer("cache_mib", mib, 0, 1 << 14)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tokenizer):
@@ -567,153 +555,12 @@ class Tokenizer:
         return self
 
 
-class DecodeStream:
-    """Text from ids as they come, in whole characters."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def push(self, token_id: int) -> str:
-        """The characters that this id completes.
-
-        Raises:
-            ValueError: If the vocabulary lacks the id.
-        """
-        return self._decoder.decode(self._tokenizer.decode_bytes([token_id]))
-
-    def finish(self) -> str:
-        """U+FFFD if a character was left unfinished, else nothing; the stream is as new then."""
-        rest = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return rest
-
-
 def _from_state(
     state: tuple[bytes, bytes, bytes, list[tuple[str, int, int]], str, bool], meta: str
 ) -> Tokenizer:
-    return Tokenizer._from_core(_Core.from_state(*state), json.loads(meta))
+    return Tokenizer._from_core(_Core.from_state(state), json.loads(meta))
 
 
-def _names(option: str, names: _Specials) -> frozenset[str] | None:
-    """The special tokens meant, None for all."""
-    if isinstance(names, str):
-        if names == "all":
-            return None
-        raise ValueError(f'{option} {names!r}, want "all" or a set of special tokens')
-    if not isinstance(names, Iterable):
-        kind = type(names).__name__
-        raise TypeError(f'{option} is "all" or a set of special tokens, got {kind}')
-    found = frozenset(names)
-    for name in found:
-        if not isinstance(name, str):
-            raise TypeError(f"{option} holds {name!r}, want str")
-    return found
-
-
-def _numbered(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
-    if not isinstance(special_tokens, Mapping | None):
-        kind = type(special_tokens).__name__
-        raise TypeError(f"special_tokens is {kind}, want a mapping of texts to ids")
-    return dict(special_tokens or {})
-
-
-def _listed(special_tokens: Sequence[str]) -> list[str]:
-    if isinstance(special_tokens, str):
-        raise TypeError(f"special_tokens is one str, want several: [{special_tokens!r}]")
-    return list(special_tokens)
-
-
-def _threads(threads: int | None) -> int | None:
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads {threads}, want 1 or more")
-    return None if threads is None else min(threads, _MOST)
-
-
-def _bytes(token: bytes | str) -> bytes:
-    if not isinstance(token, str):
-        return token
-    # Surrogates as in a text.
-    return token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
-
-
-def _is_array(ids: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(ids, numpy.ndarray)
-
-
-def _texts(texts: Iterable[str | bytes]) -> list[str | bytes]:
-    if isinstance(texts, str | bytes):
-        raise TypeError(f"texts is one {type(texts).__name__}, want several; encode takes one")
-    if _is_arrow(texts):
-        texts = _string_array(texts).to_pylist()
-    return texts if isinstance(texts, list) else list(texts)
-
-
-def _is_arrow(texts: object) -> bool:
-    return hasattr(texts, "__arrow_c_array__") or hasattr(texts, "__arrow_c_stream__")
-
-
-def _string_array(texts: Any) -> pa.Array:
-    """One Arrow array of strings or bytes from any object that speaks Arrow."""
-    import pyarrow as pa
-
-    if not isinstance(texts, pa.Array | pa.ChunkedArray):
-        is_array = hasattr(texts, "__arrow_c_array__")
-        texts = pa.array(texts) if is_array else pa.chunked_array(texts)
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
-    kind = texts.type
-    if pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
-        return texts.cast(pa.large_string())
-    if pa.types.is_binary_view(kind):
-        return texts.cast(pa.large_binary())
-    is_text = (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
-    if not is_text:
-        raise ValueError(f"an Arrow array of {kind}, want strings or binary")
-    return texts
-
-
-def _arrow_parts(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Offsets and data of an array of strings, the data without a copy."""
-    import numpy as np
-    import pyarrow as pa
-
-    if len(texts) == 0:
-        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
-    _, offsets, data = texts.buffers()
-    large = pa.types.is_large_string(texts.type) or pa.types.is_large_binary(texts.type)
-    wide = np.frombuffer(offsets, np.int64 if large else np.int32)
-    wide = wide[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    return wide, np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-
-
-def _stream_ids(stream: EncodeStream, chunks: Iterable[str | bytes]) -> Iterator[int]:
-    held = ""
-    for chunk in chunks:
-        if isinstance(chunk, str):
-            chunk, held = held + chunk, ""
-            # A high surrogate may meet its other half in the next chunk.
-            if chunk and "\ud800" <= chunk[-1] <= "\udbff":
-                chunk, held = chunk[:-1], chunk[-1]
-        elif not isinstance(chunk, bytes | bytearray):
-            raise TypeError(f"a chunk is str or bytes, got {type(chunk).__name__}")
-        elif held:
-            yield from stream.push(held)
-            held = ""
-        start = 0
-        while start < len(chunk):
-            end = start + _PORTION
-            # Nor may a portion part the two.
-            if isinstance(chunk, str) and "\ud800" <= chunk[end - 1 : end] <= "\udbff":
-                end += 1
-            yield from stream.push(chunk[start:end])
-            start = end
-    if held:
-        yield from stream.push(held)
-    yield from stream.finish()
+def _ids_of(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
+    specials = {} if special_tokens is None else special_tokens
+    return mapping("special_tokens", specials, "texts to ids")

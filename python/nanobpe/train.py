@@ -10,25 +10,22 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nanobpe import _core, sources
+from nanobpe.counts import count_batches, count_schema
+from nanobpe.options import Options, options_of
 from nanobpe.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _Path = str | os.PathLike[str]
-Progress = Callable[[dict[str, Any]], object]
-TieBreak = Literal["id", "bytes", "hf"]
-# Rows of a batch and of a row group of count files: a few megabytes.
-_BATCH_ROWS = 1 << 18
 # Stands for counts that are too large, in sums of them and in count files.
 _MOST = 2**64 - 1
 
@@ -58,156 +55,6 @@ class TrainReport:
     bytes_per_token: float = 0.0
     last_count: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The options of api.md, checked before anything is read."""
-
-    pattern: str = "nano"
-    special_tokens: Sequence[str] = ("<|bos|>",)
-    split_on: Sequence[str] = ()
-    tie_break: TieBreak = "id"
-    min_frequency: int = 1
-    max_token_bytes: int | None = None
-    field: str = "text"
-    max_bytes: int | None = None
-    max_document_chars: int | None = None
-    threads: int | None = None
-    memory: int | None = None
-    cluster: Literal["ray"] | None = None
-    resume: Tokenizer | None = None
-    strict: bool = False
-    progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("special_tokens", "split_on"):
-            texts = getattr(self, name)
-            if isinstance(texts, str) or not all(isinstance(t, str) and t for t in texts):
-                raise ValueError(f"{name} is {texts!r}; a sequence of non-empty strings is needed")
-        for name, least in (
-            ("min_frequency", 0),
-            ("max_token_bytes", 1),
-            ("max_bytes", 1),
-            ("max_document_chars", 1),
-            ("threads", 1),
-            # What the tables of a few threads take before they hold anything.
-            ("memory", 2**20),
-        ):
-            number = getattr(self, name)
-            if number is not None and not (isinstance(number, int) and least <= number < 2**64):
-                allowed = f"whole numbers from {least} to 2**64 - 1 are allowed"
-                raise ValueError(f"{name} is {number!r}; {allowed}")
-        check_cluster(self.cluster, self.max_bytes)
-
-    def counter(self) -> _core.Counter:
-        """A counter with these options."""
-        return _core.Counter(
-            self.pattern,
-            list(self.special_tokens),
-            list(self.split_on),
-            self.threads or available_threads(),
-            self.max_bytes,
-            self.max_document_chars,
-            (self.memory, Path(tempfile.gettempdir())) if self.memory is not None else None,
-            self.told("count"),
-        )
-
-    def fill(self, counter: _core.Counter, found: list[sources.Source], field: str) -> None:
-        """Counts the documents of sources, here or on the cluster."""
-        if self.cluster is None:
-            sources.feed(counter, found, field=field)
-        else:
-            from nanobpe import cluster
-
-            cluster.feed(counter, found, replace(self, field=field))
-
-    def check(self, vocab_size: int) -> None:
-        """Refuses what the merging would refuse."""
-        if (
-            isinstance(vocab_size, bool)
-            or not isinstance(vocab_size, int)
-            or not 0 <= vocab_size < 2**64
-        ):
-            raise ValueError(f"vocab_size is {vocab_size!r}; a whole number is needed")
-        _core.check_training(vocab_size, *self._merging())
-
-    def merge(self, counts: _core.Counts, vocab_size: int) -> tuple[_core.Tokenizer, int, int]:
-        """Tokenizer, how often the last merged pair occurred, tokens of the corpus."""
-        specials, tie_break, min_frequency, max_token_bytes, resume = self._merging()
-        tell = self._told_merging(vocab_size - len(specials))
-        merged = _core.train(
-            counts,
-            self.pattern,
-            vocab_size,
-            specials,
-            tie_break,
-            min_frequency,
-            max_token_bytes,
-            resume,
-            self.threads or available_threads(),
-            tell,
-        )
-        if tell is not None:
-            # However short it was, its end is told.
-            tell({"ids": merged[0].vocab_size - len(specials)})
-        return merged
-
-    def _merging(self) -> tuple[list[str], str, int, int | None, _core.Tokenizer | None]:
-        resume = self.resume._core if self.resume is not None else None
-        specials = list(self.special_tokens)
-        return specials, self.tie_break, self.min_frequency, self.max_token_bytes, resume
-
-    def told(self, phase: str) -> Progress | None:
-        """The progress callback with the phase and its seconds added."""
-        if self.progress is None:
-            return None
-        call, start = self.progress, time.perf_counter()
-
-        def tell(row: dict[str, Any]) -> None:
-            call({"phase": phase, **row, "seconds": time.perf_counter() - start})
-
-        return tell
-
-    def _told_merging(self, num_ids: int) -> Progress | None:
-        """The same with the merges made, and those that there will be if the corpus has them."""
-        tell = self.told("merge")
-        if tell is None:
-            return None
-        first = max(self.resume.ranks.values()) + 1 if self.resume is not None else 256
-
-        def tell_merges(row: dict[str, Any]) -> None:
-            tell({**row, "merges": max(0, row["ids"] - first), "total": num_ids - first})
-
-        return tell_merges
-
-    def record(self) -> dict[str, Any]:
-        """What of the options decides the result, for meta.json."""
-        return {
-            "tie_break": self.tie_break,
-            "min_frequency": self.min_frequency,
-            "max_token_bytes": self.max_token_bytes,
-            "special_tokens": list(self.special_tokens),
-            "split_on": list(self.split_on),
-            "max_bytes": self.max_bytes,
-            "max_document_chars": self.max_document_chars,
-            "resumed_from": self.resume.hash if self.resume is not None else None,
-        }
-
-
-def check_cluster(cluster: str | None, max_bytes: int | None) -> None:
-    """Refuses another cluster than Ray's, and what none can do."""
-    if cluster not in (None, "ray"):
-        raise ValueError(f"cluster is {cluster!r}; ray is allowed")
-    if cluster and max_bytes is not None:
-        raise ValueError("max_bytes ends the reading in order; a cluster has no order")
-
-
-def available_threads() -> int:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def train(files: _Path | Iterable[_Path], vocab_size: int, **options: Any) -> Tokenizer:
@@ -242,11 +89,11 @@ def train_with_report(
     **options: Any,
 ) -> tuple[Tokenizer, TrainReport]:
     """As `train`, with how it went; `counts_out` also writes the counts to a file."""
-    chosen = _options(options)
+    chosen = options_of(options)
     found = sources.find(files)
 
     def fill(counter: _core.Counter) -> None:
-        chosen.fill(counter, found, chosen.field)
+        _fill(chosen, counter, found, chosen.field)
 
     return _train(fill, vocab_size, chosen, counts_out)
 
@@ -266,7 +113,7 @@ def train_from_iterator(
         TypeError: If a document is neither str nor bytes.
         ValueError: For a bad option or an empty corpus.
     """
-    chosen = _options(options)
+    chosen = options_of(options)
     _refuse_cluster(chosen)
 
     def fill(counter: _core.Counter) -> None:
@@ -293,7 +140,7 @@ def train_from_counts(
             over all pretokens, or over their pairs of neighbouring bytes, is not below 2**64 - 1.
         OSError: If a file cannot be read.
     """
-    chosen = _options(options)
+    chosen = options_of(options)
     if isinstance(counts, Mapping) or hasattr(counts, "schema"):
         _refuse_cluster(chosen)
 
@@ -304,7 +151,7 @@ def train_from_counts(
         elif hasattr(counts, "schema"):
             sources.feed_counts(counter, counts, "counts")
         else:
-            chosen.fill(counter, sources.find(counts), "pretoken")
+            _fill(chosen, counter, sources.find(counts), "pretoken")
 
     return _train(fill, vocab_size, chosen)[0]
 
@@ -324,11 +171,11 @@ def count(files: _Path | Iterable[_Path], out: _Path, **options: Any) -> CountRe
         ValueError: For a bad option or an empty corpus.
         OSError: If a file cannot be read or written.
     """
-    chosen = _options(options)
+    chosen = options_of(options)
     found = sources.find(files)
     start = time.perf_counter()
     counter = chosen.counter()
-    chosen.fill(counter, found, chosen.field)
+    _fill(chosen, counter, found, chosen.field)
     counts = counter.finish()
     _refuse_empty(counts)
     write_counts(counts, out)
@@ -361,29 +208,9 @@ def write_counts(counts: _core.Counts, out: _Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def count_schema() -> pa.Schema:
-    """The columns of count files."""
-    import pyarrow as pa
-
-    return pa.schema([("pretoken", pa.large_binary()), ("count", pa.uint64())])
-
-
-def count_batches(counts: _core.Counts) -> Iterator[pa.RecordBatch]:
-    """Counts as Arrow batches, in order of the pretokens' bytes."""
-    import pyarrow as pa
-
-    rows = counts.rows()
-    while len((part := rows.next(_BATCH_ROWS))[2]):
-        data, offsets, numbers = part
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-        pretokens = pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(numbers), buffers)
-        columns = [pretokens, pa.array(numbers, pa.uint64())]
-        yield pa.record_batch(columns, schema=count_schema())
-
-
 def check_options(**options: Any) -> None:
     """Refuses what counting would refuse, before it begins."""
-    chosen = _options(options)
+    chosen = options_of(options)
     _core.Counter(chosen.pattern, [], list(chosen.split_on), 1, None, None, None, None)
     if chosen.cluster:
         from nanobpe import cluster
@@ -391,22 +218,10 @@ def check_options(**options: Any) -> None:
         cluster.load_ray()
 
 
-def _options(options: dict[str, Any]) -> _Options:
-    known = _Options.__dataclass_fields__
-    for name in options:
-        if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise TypeError(f"unknown option {name!r}{hint} Options are {', '.join(known)}")
-    return _Options(**options)
-
-
 def _train(
     fill: Callable[[_core.Counter], None],
     vocab_size: int,
-    options: _Options,
+    options: Options,
     counts_out: _Path | None = None,
 ) -> tuple[Tokenizer, TrainReport]:
     options.check(vocab_size)
@@ -455,7 +270,19 @@ def _train(
     return tokenizer, report
 
 
-def _refuse_cluster(options: _Options) -> None:
+def _fill(
+    options: Options, counter: _core.Counter, found: list[sources.Source], field: str
+) -> None:
+    """Counts the documents of sources, here or on the cluster."""
+    if options.cluster is None:
+        sources.feed(counter, found, field=field)
+    else:
+        from nanobpe import cluster
+
+        cluster.feed(counter, found, replace(options, field=field))
+
+
+def _refuse_cluster(options: Options) -> None:
     if options.cluster:
         raise ValueError("a cluster counts files; what is in memory is counted where it is")
 

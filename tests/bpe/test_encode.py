@@ -1,6 +1,7 @@
 """Encoding is exact: against the naive reference, tiktoken, and itself by every way in."""
 
 import base64
+import gc
 import itertools
 import random
 import subprocess
@@ -20,6 +21,12 @@ from vocabularies import BROKEN, GPT2_RE, HOSTILE, TEXT, gpt2_merges, small
 import nanobpe
 
 TOK = small()
+# Regexes that are run to find a place to cut: one that looks on, steps, normalisation.
+RUN = [
+    r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
+    r"(?#split)\s+(?#split)[a-z]+",
+    r"(?#nfc) ?\S+|\s+",
+]
 TEXTS = [text for text in HOSTILE if "<|" not in text] + [TEXT]
 
 
@@ -157,6 +164,27 @@ def test_every_way_gives_the_same_ids():
         assert TOK.count(text) == len(ids)
 
 
+def test_a_batch_of_all_kinds_of_text():
+    texts = ["a\ud83d", "\ud83d\ude42", b"caf\xe9", "caf\u00e9", "", bytearray(b"ab"), TEXT] * 50
+    want = [TOK.encode(text) for text in texts]
+    assert TOK.encode_batch(iter(texts)) == want
+    ids, offsets = TOK.encode_batch_to_numpy(texts)
+    assert [ids[a:b].tolist() for a, b in itertools.pairwise(offsets.tolist())] == want
+    with pytest.raises(TypeError, match="a text is str or bytes, got int"):
+        TOK.encode_batch(["a", 1])
+
+
+def test_a_batch_leaves_the_collector_as_it_was():
+    try:
+        TOK.encode_batch([TEXT])
+        assert gc.isenabled()
+        gc.disable()
+        TOK.encode_batch([TEXT])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 def test_one_long_text_over_threads_equals_its_parts():
     tok = small("nano")
     text = TEXT * 3000
@@ -184,8 +212,12 @@ def test_cache_changes_nothing():
         tok.cache_mib = -1
 
 
-@pytest.mark.parametrize("pattern", ["gpt2", "nano", "cl100k", "o200k", "qwen2", r"\S+|\s+"])
-@settings(max_examples=25)
+# The last has to backtrack.
+@pytest.mark.parametrize(
+    "pattern",
+    ["gpt2", "nano", "cl100k", "o200k", "qwen2", *RUN, r"\s+(?<=\s)|\S+"],
+)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_chunks_give_the_ids_of_the_whole(pattern, data):
     tok = small(pattern)
@@ -226,10 +258,10 @@ STREAMED = """
 import hashlib, itertools, resource, sys
 import numpy as np
 import nanobpe
-sys.path[:0] = sys.argv[1:]
+pattern, sys.path[:0] = sys.argv[1], sys.argv[2:]
 from vocabularies import HOSTILE, TEXT, small
 
-tok = small("nano")
+tok = small(pattern)
 # The cache fills up as long as it has room, whatever the way of encoding.
 tok.cache_mib = 0
 text = "\\n".join([*HOSTILE, TEXT])
@@ -252,9 +284,10 @@ print(len(text) * 1500, used)
 """
 
 
-def test_iterable_takes_less_than_a_megabyte():
+@pytest.mark.parametrize("pattern", ["nano", *RUN])
+def test_iterable_takes_less_than_a_megabyte(pattern):
     done = subprocess.run(
-        [sys.executable, "-c", STREAMED, *Path(__file__).parents[:2]],
+        [sys.executable, "-c", STREAMED, pattern, *Path(__file__).parents[:2]],
         capture_output=True,
         text=True,
         check=True,

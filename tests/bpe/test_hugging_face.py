@@ -286,3 +286,22 @@ def test_transformers_gives_the_same_ids(pattern, tmp_path):
         assert theirs.encode(text, add_special_tokens=False) == tok.encode(text), repr(text)
     assert theirs.encode("a<|bos|>b") == tok.encode("a<|bos|>b", allowed_special="all")
     assert (theirs.bos_token, len(theirs)) == ("<|bos|>", len(tok))
+
+
+@pytest.mark.parametrize("pattern", ["nano", "qwen2", r"(?#split)\d(?#split) ?\w+| ?[^\w\s]+|\s+"])
+def test_auto_tokenizer_knows_the_ids_and_the_marks(pattern, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    marks = ["<|bos|>", "<|eos|>"]
+    tok = nanobpe.train_from_iterator([TEXT * 3], 400, pattern=pattern, special_tokens=marks)
+    tok.to_hf(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert (theirs.bos_token_id, theirs.eos_token_id) == (398, 399)
+    assert (theirs.bos_token, theirs.eos_token, len(theirs)) == (*marks, 400)
+    for text in TEXTS:
+        assert theirs.encode(text) == tok.encode(text), repr(text)
+    marked = f"<|bos|>{TEXT}<|eos|>"
+    ids = theirs.encode(marked)
+    assert ids == [398, *tok.encode(TEXT), 399]
+    assert ids == tok.encode(marked, allowed_special="all")
+    assert theirs.decode(ids) == tok.decode(ids)
+    assert theirs.decode(ids, skip_special_tokens=True) == tok.decode(ids[1:-1])

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -140,3 +142,38 @@ def test_while_millions_of_ids_become_a_list_and_bytes(files):
     assert tok.decode_bytes(ids) == text.encode()
     assert seconds_to_interrupt(forever(lambda: tok.encode(text))) < SECONDS
     assert seconds_to_interrupt(forever(lambda: tok.decode_bytes(ids))) < SECONDS
+
+
+SAVING = """
+import itertools, sys
+import nanobpe
+
+def tok(size):
+    pairs = [bytes(pair) for pair in itertools.product(range(256), repeat=2)]
+    ranks = {bytes([i]): i for i in range(256)} | {p: 256 + i for i, p in enumerate(pairs[:size])}
+    return nanobpe.Tokenizer.from_ranks(ranks, pattern="nano")
+
+both = tok(30_000), tok(40_000)
+both[0].save(sys.argv[1])
+print("saved", flush=True)
+for each in itertools.cycle(both):
+    each.save(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.12])
+def test_an_interrupted_save_leaves_a_whole_tokenizer(delay, tmp_path):
+    folder = tmp_path / "tok"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SAVING, folder],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "saved\n"
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in errors
+    assert nanobpe.Tokenizer.load(folder).vocab_size in (30_256, 40_256)
+    assert [path.name for path in tmp_path.iterdir()] == ["tok"]

@@ -47,6 +47,21 @@ def content(folder):
     }
 
 
+def test_a_dtype_that_holds_not_all_ids_is_refused(corpus, tmp_path):
+    ranks = {bytes([i]): i for i in range(256)}
+    specials = {"<|bos|>": 2**16}
+    big = nanobpe.Tokenizer.from_ranks(ranks, pattern="nano", special_tokens=specials)
+    with pytest.raises(
+        ValueError, match=r'65,537 ids do not fit into uint16.*\nhint: use dtype="uin'
+    ):
+        write(big, corpus, tmp_path / "shards")
+    with pytest.raises(ValueError, match='dtype \'int8\', want "uint16" or "uint32"'):
+        write(big, corpus, tmp_path / "shards", dtype="int8")
+    assert not (tmp_path / "shards").exists()
+    write(big, corpus, tmp_path / "shards", dtype="uint32", bos=2**16)
+    assert [array[0] for array in nanobpe.Shards(tmp_path / "shards").arrays] == [2**16]
+
+
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("shard_tokens", [100, 777, 10**6])
 def test_documents_come_back_in_order(tok, corpus, documents, tmp_path, bos, shard_tokens):

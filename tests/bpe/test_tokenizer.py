@@ -174,6 +174,16 @@ def test_import_is_light():
     assert done.stdout == "[]\n"
 
 
+def from_ranks(more, **options):
+    ranks = {bytes([i]): i for i in range(256)} | more
+    return nanobpe.Tokenizer.from_ranks(ranks, **({"pattern": "gpt2"} | options))
+
+
+def from_merges(merges, **options):
+    vocab = {i: bytes([i]) for i in range(256)}
+    return nanobpe.Tokenizer.from_merges(vocab, merges, **options)
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -184,7 +194,7 @@ def test_import_is_light():
         (lambda: TOK.encode_batch("abc"), "texts is one str"),
         (lambda: TOK.encode_batch([b"a", 2]), "got int"),
         (lambda: list(TOK.encode_iterable([1])), "got int"),
-        (lambda: TOK.truncate(b"a", 1), "takes a str"),
+        (lambda: TOK.truncate(b"a", 1), "text is bytes, want str"),
         (lambda: TOK.decode(5), "ids are a sequence or an array, got int"),
         (lambda: TOK.decode(None), "got NoneType"),
         (lambda: TOK.decode("ab"), "got str"),
@@ -194,6 +204,24 @@ def test_import_is_light():
             "want a mapping",
         ),
         (lambda: nanobpe.Tokenizer.from_merges({}, [], special_tokens="<a>"), "want several"),
+        (lambda: from_ranks({"ab": 256}), r"token 'ab' is str, want bytes\nhint: .*encode"),
+        (lambda: from_ranks({(1, 2): 256}), r"token \(1, 2\) is tuple, want bytes"),
+        (lambda: from_ranks({b"ab": "x"}), "id 'x' is str, want an integer"),
+        (lambda: from_ranks({b"ab": 2.5}), "id 2.5 is float, want an integer"),
+        (lambda: from_ranks({}, pattern=b"gpt2"), "pattern is bytes, want str"),
+        (lambda: from_ranks({}, special_tokens={1: 300}), "special token 1 is int, want str"),
+        (lambda: from_ranks({}, special_tokens={"x": "3"}), "id '3' is str, want an integer"),
+        (lambda: from_merges([("a", "b")]), "token 'a' is str, want bytes"),
+        (lambda: from_merges(["a b"]), "merge 'a b' is str, want a pair of bytes"),
+        (lambda: from_merges("a b"), "merges is str, want several pairs"),
+        (lambda: from_merges([], special_tokens=[1]), "special_tokens holds 1, want str"),
+        (lambda: TOK.encode_batch(["a"], threads="2"), "threads '2' is str, want an integer"),
+        (lambda: TOK.encode_batch(["a"], threads=2.0), "threads 2.0 is float, want an integer"),
+        (lambda: TOK.encode_batch(None), "texts is NoneType, want several"),
+        (lambda: TOK.truncate("a", "1"), "max_tokens '1' is str, want an integer"),
+        (lambda: TOK.decode(["a"]), "id 'a' is str, want an integer"),
+        (lambda: TOK.token_id(1), "token 1 is int, want bytes or str"),
+        (lambda: setattr(TOK, "cache_mib", "1"), "cache_mib '1' is str, want an integer"),
     ],
 )
 def test_wrong_types_are_named(call, says):

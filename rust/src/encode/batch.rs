@@ -1,13 +1,14 @@
 //! Many texts, or one long text, over several threads with the order kept.
 //!
-//! Texts are cut into units at special tokens, and long stretches at places where the pattern allows it; workers take
-//! groups of units of about the same size. Threads live for one call: nothing is left over for a fork to break.
+//! Workers take groups of whole texts of about the same size, which they search for added tokens themselves; a long
+//! text is cut before that, at added tokens and at places where the pattern allows it. Threads live for one call:
+//! nothing is left over for a fork to break.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::Encoder;
 use super::special::{Piece, Rule};
+use super::{Encoder, State};
 use crate::error::{Error, Result};
 
 /// Bytes of text that a worker takes at a time: a fraction of a millisecond, and far more than a hand-over costs.
@@ -29,20 +30,29 @@ impl Batch {
     }
 }
 
-/// A group's place, its ids, and how many each of its units has.
-type Done = (usize, Vec<u32>, Vec<usize>);
-
-struct Unit<'a> {
-    text: usize,
-    piece: Piece<'a>,
+/// What a worker takes at a time.
+enum Group<'a> {
+    /// Whole texts, not yet searched for added tokens.
+    Texts(Range<usize>),
+    /// Pieces, end to end, of the long text of this number.
+    Pieces(usize, Vec<Piece<'a>>),
 }
 
-impl Unit<'_> {
-    fn num_bytes(&self) -> usize {
-        match self.piece {
-            Piece::Text(bytes) | Piece::Special(_, bytes) => bytes.len(),
+impl Group<'_> {
+    fn first_text(&self) -> usize {
+        match self {
+            Group::Texts(texts) => texts.start,
+            Group::Pieces(text, _) => *text,
         }
     }
+}
+
+/// Of a group: how many ids each of its texts has, and the ids.
+type Encoded = (Vec<usize>, Vec<u32>);
+
+/// Text gives an id for every three to five bytes; a page not written to costs nothing.
+fn room_for(num_bytes: usize) -> Vec<u32> {
+    Vec::with_capacity(num_bytes / 2)
 }
 
 impl Encoder {
@@ -78,104 +88,172 @@ impl Encoder {
         threads: usize,
         stop: &AtomicBool,
     ) -> Result<Batch> {
-        let units = self.units(texts, rule)?;
-        let groups = groups(&units);
+        let mut groups = Vec::new();
+        let planned = self.plan(texts, rule, &mut groups);
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
-        let work = || -> Result<Vec<Done>> {
+        // Groups are taken in order, so that of those that fail the first is among the results.
+        let work = || {
             let mut done = Vec::new();
             while !failed.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(group) = groups.get(index) else {
                     break;
                 };
-                let encoded = self.encode_group(&units[group.clone()], stop);
+                let encoded = self.encode_group(texts, group, rule, stop);
                 failed.fetch_or(encoded.is_err(), Ordering::Relaxed);
-                let (ids, lens) = encoded?;
-                done.push((index, ids, lens));
+                done.push((index, encoded));
             }
-            Ok(done)
+            done
         };
         let others = threads.min(groups.len()).saturating_sub(1);
-        let results = std::thread::scope(|scope| {
+        let mut done = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-            let mut results = vec![work()];
-            results.extend(handles.into_iter().map(|handle| {
-                handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }));
-            results
+            let mut done = work();
+            for handle in handles {
+                done.extend(
+                    handle
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                );
+            }
+            done
         });
-        let mut done = Vec::with_capacity(groups.len());
-        for result in results {
-            done.extend(result?);
-        }
-        done.sort_unstable_by_key(|(index, ..)| *index);
+        done.sort_unstable_by_key(|(index, _)| *index);
         let mut batch = Batch {
             parts: Vec::with_capacity(done.len()),
             lens: vec![0; texts.len()],
         };
-        for (index, ids, lens) in done {
-            for (unit, len) in units[groups[index].clone()].iter().zip(lens) {
-                batch.lens[unit.text] += len;
+        for (index, encoded) in done {
+            let (lens, ids) = encoded?;
+            let places = &mut batch.lens[groups[index].first_text()..];
+            for (place, len) in places.iter_mut().zip(lens) {
+                *place += len;
             }
             batch.parts.push(ids);
         }
-        Ok(batch)
+        planned.map(|()| batch)
     }
 
     fn encode_group(
         &self,
-        units: &[Unit<'_>],
+        texts: &[&[u8]],
+        group: &Group<'_>,
+        rule: &Rule,
         stop: &AtomicBool,
-    ) -> Result<(Vec<u32>, Vec<usize>)> {
-        // Text gives an id for every three to five bytes; a page not written to costs nothing.
-        let mut ids = Vec::with_capacity(units.iter().map(Unit::num_bytes).sum::<usize>() / 2);
-        let mut lens = Vec::with_capacity(units.len());
+    ) -> Result<Encoded> {
         let mut state = self.state();
-        for unit in units {
-            let before = ids.len();
-            match unit.piece {
-                Piece::Text(bytes) => self.encode_in(&mut state, bytes, &mut ids, stop)?,
-                Piece::Special(id, _) => ids.push(id),
+        let encoded = match group {
+            Group::Texts(range) => {
+                self.encode_some_texts(&mut state, &texts[range.clone()], rule, stop)
             }
-            lens.push(ids.len() - before);
-        }
+            Group::Pieces(_, pieces) => {
+                let mut ids = room_for(pieces.iter().map(Piece::num_bytes).sum());
+                let pieces = pieces.iter().copied();
+                self.encode_pieces(&mut state, pieces, &mut ids, stop)
+                    .map(|()| (vec![ids.len()], ids))
+            }
+        };
         self.put_back(state);
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
-            Ok((ids, lens))
+            encoded
         }
     }
 
-    fn units<'a>(&self, texts: &[&'a [u8]], rule: &Rule) -> Result<Vec<Unit<'a>>> {
-        let mut units = Vec::with_capacity(texts.len());
-        for (text, bytes) in texts.iter().enumerate() {
-            rule.check(bytes)?;
-            for piece in rule.pieces(bytes) {
-                let Piece::Text(mut rest) = piece else {
-                    units.push(Unit { text, piece });
-                    continue;
-                };
-                while rest.len() > 2 * GROUP_BYTES {
-                    let Some(cut) = self.cut_between(rest, GROUP_BYTES, 2 * GROUP_BYTES) else {
-                        break;
-                    };
-                    units.push(Unit {
-                        text,
-                        piece: Piece::Text(&rest[..cut]),
-                    });
-                    rest = &rest[cut..];
-                }
-                units.push(Unit {
-                    text,
-                    piece: Piece::Text(rest),
-                });
+    fn encode_some_texts(
+        &self,
+        state: &mut State,
+        texts: &[&[u8]],
+        rule: &Rule,
+        stop: &AtomicBool,
+    ) -> Result<Encoded> {
+        let mut ids = room_for(texts.iter().map(|text| text.len()).sum());
+        let mut lens = Vec::with_capacity(texts.len());
+        for text in texts {
+            let before = ids.len();
+            rule.check(text)?;
+            self.encode_pieces(state, rule.pieces(text), &mut ids, stop)?;
+            lens.push(ids.len() - before);
+        }
+        Ok((lens, ids))
+    }
+
+    fn encode_pieces<'a>(
+        &self,
+        state: &mut State,
+        pieces: impl Iterator<Item = Piece<'a>>,
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        for piece in pieces {
+            match piece {
+                Piece::Text(bytes) => self.encode_in(state, bytes, out, stop)?,
+                Piece::Special(id, _) => out.push(id),
             }
         }
-        Ok(units)
+        Ok(())
+    }
+
+    /// Appends groups of texts in order, up to the first long text that is refused.
+    fn plan<'a>(&self, texts: &[&'a [u8]], rule: &Rule, groups: &mut Vec<Group<'a>>) -> Result<()> {
+        let (mut start, mut num_bytes) = (0, 0);
+        for (i, text) in texts.iter().enumerate() {
+            let is_long = text.len() > 2 * GROUP_BYTES;
+            num_bytes += text.len();
+            if num_bytes < GROUP_BYTES {
+                continue;
+            }
+            let end = if is_long { i } else { i + 1 };
+            if start < end {
+                groups.push(Group::Texts(start..end));
+            }
+            (start, num_bytes) = (i + 1, 0);
+            if is_long {
+                rule.check(text)?;
+                self.plan_long(i, rule.pieces(text), groups);
+            }
+        }
+        if start < texts.len() {
+            groups.push(Group::Texts(start..texts.len()));
+        }
+        Ok(())
+    }
+
+    /// Appends groups of one text's pieces, long ones cut.
+    fn plan_long<'a>(
+        &self,
+        text: usize,
+        pieces: impl Iterator<Item = Piece<'a>>,
+        groups: &mut Vec<Group<'a>>,
+    ) {
+        let (mut group, mut num_bytes) = (Vec::new(), 0);
+        let mut add = |piece: Piece<'a>| {
+            group.push(piece);
+            num_bytes += piece.num_bytes();
+            if num_bytes >= GROUP_BYTES {
+                groups.push(Group::Pieces(text, std::mem::take(&mut group)));
+                num_bytes = 0;
+            }
+        };
+        for piece in pieces {
+            let Piece::Text(mut rest) = piece else {
+                add(piece);
+                continue;
+            };
+            while rest.len() > 2 * GROUP_BYTES {
+                let Some(cut) = self.cut_between(rest, GROUP_BYTES, 2 * GROUP_BYTES) else {
+                    break;
+                };
+                add(Piece::Text(&rest[..cut]));
+                rest = &rest[cut..];
+            }
+            add(Piece::Text(rest));
+        }
+        if !group.is_empty() {
+            groups.push(Group::Pieces(text, group));
+        }
     }
 
     /// A place to cut the text, near `from` or else before `to`.
@@ -185,20 +263,4 @@ impl Encoder {
         let near = |end: usize| pattern.cut(&text[..(end + 4).min(text.len())], end);
         near(from).or_else(|| near(to))
     }
-}
-
-fn groups(units: &[Unit<'_>]) -> Vec<Range<usize>> {
-    let mut groups = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (i, unit) in units.iter().enumerate() {
-        bytes += unit.num_bytes();
-        if bytes >= GROUP_BYTES {
-            groups.push(start..i + 1);
-            (start, bytes) = (i + 1, 0);
-        }
-    }
-    if start < units.len() {
-        groups.push(start..units.len());
-    }
-    groups
 }

@@ -37,6 +37,15 @@ pub enum Piece<'a> {
     Special(u32, &'a [u8]),
 }
 
+impl Piece<'_> {
+    /// Bytes of the text that it is.
+    pub fn num_bytes(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Special(_, bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Where an added token stands in a text, with the white space that it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {

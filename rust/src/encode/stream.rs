@@ -1,8 +1,9 @@
 //! Encoding of text that comes in chunks, with the ids of the whole.
 //!
 //! What has come is held back from the last place at which the pattern may be cut, and from anything that might be
-//! the beginning of an added token. A custom regex may look at the whole text, and an added token at what stands beside
-//! it, so all of it is held to the end then.
+//! the beginning of an added token. What is held begins where a pretoken does, so that most custom regexes tell such
+//! places too. One that has to backtrack may look at the whole text, and an added token at what stands beside it, so
+//! all of it is held to the end then.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -105,11 +106,12 @@ impl Stream {
             out.push(found.id);
             at = found.end;
         }
-        let rest = &self.held[at..];
+        // Behind it the text may end for the pattern: an added token may stand there.
+        let rest = &self.held[at..upto];
         let cut = if last {
             Some(rest.len())
         } else {
-            self.encoder.pattern().cut(rest, upto - at)
+            self.encoder.pattern().cut_from_start(rest, rest.len())
         };
         if let Some(cut) = cut {
             self.encoder.encode_until(&rest[..cut], out, stop)?;

@@ -65,6 +65,16 @@ fn encode(encoder: &Encoder, text: &[u8]) -> Vec<u32> {
     ids
 }
 
+/// Built in, and such that have to be run: looking on, in steps, with normalisation.
+const STREAMED: [&str; 6] = [
+    "nano",
+    r"\S+|\s+",
+    r"[ab]+| ?[^\s]+|\s+(?!\S)|\s+",
+    r"(?#nfc) ?\w+| ?[^\s\w]+|\s+",
+    r"(?#split)\s+(?#split)[ab]+",
+    r"(?#nfc)(?#split)[.|]+(?#split)a\S*",
+];
+
 proptest! {
     #[test]
     fn merging_follows_the_definition(text in "[abc ]{0,300}") {
@@ -149,12 +159,13 @@ proptest! {
 
     #[test]
     fn chunks_and_threads_change_nothing(
-        text in "([abc]{1,9}[ .\n]|<\\|a\\|>|<\\|b\\|>|<\\|){0,60}",
+        pattern in 0..STREAMED.len(),
+        text in "([abce\u{301}\u{65e5}]{1,9}[ .\n]|<\\|a\\|>|<\\|b\\|>|<\\|){0,60}",
         times in 1..200usize,
         chunk in 1..5000usize,
     ) {
         let text = text.repeat(times);
-        let encoder = Arc::new(encoder("nano"));
+        let encoder = Arc::new(encoder(STREAMED[pattern]));
         let rule = Arc::new(Rule::new(&vocab(), None, None).unwrap());
         let mut want = Vec::new();
         encoder.encode_with(text.as_bytes(), &rule, &mut want, &GO_ON).unwrap();
@@ -255,6 +266,73 @@ fn pieces_are_leftmost_longest_and_tile_the_text() {
             .contains("<|a|>")
     );
     assert!(refusing.check(b"<|c|>").is_ok());
+}
+
+#[test]
+fn streams_hold_little() {
+    let rule = Arc::new(Rule::new(&vocab(), None, None).unwrap());
+    let text = "cab abc<|a|>, aab. e\u{301} <|b|>\n".repeat(100);
+    for pattern in STREAMED {
+        let mut stream = Stream::new(Arc::new(encoder(pattern)), rule.clone());
+        let mut ids = Vec::new();
+        for _ in 0..100 {
+            stream.push(text.as_bytes(), &mut ids, &GO_ON).unwrap();
+            assert!(stream.num_held() < 1 << 14, "{pattern}");
+        }
+    }
+}
+
+#[test]
+fn short_and_long_texts_of_a_batch_keep_their_order() {
+    let encoder = encoder("nano");
+    let rule = Rule::new(&vocab(), None, None).unwrap();
+    let long = b"abc aab<|a|> ".repeat(60_000);
+    let short: Vec<Vec<u8>> = (0..2000).map(|i| b"<|b|>ab ".repeat(i % 50)).collect();
+    let texts: Vec<&[u8]> = short[..700]
+        .iter()
+        .chain([&long])
+        .chain(&short[700..])
+        .chain([&long, &long])
+        .map(Vec::as_slice)
+        .collect();
+    let want: Vec<Vec<u32>> = texts
+        .iter()
+        .map(|text| {
+            let mut ids = Vec::new();
+            encoder.encode_with(text, &rule, &mut ids, &GO_ON).unwrap();
+            ids
+        })
+        .collect();
+    for threads in [1, 3] {
+        let batch = encoder
+            .encode_batch(&texts, &rule, threads, &GO_ON)
+            .unwrap();
+        let lens: Vec<usize> = want.iter().map(Vec::len).collect();
+        assert_eq!(batch.lens, lens);
+        assert_eq!(batch.parts.concat(), want.concat());
+    }
+}
+
+#[test]
+fn the_first_refused_text_of_a_batch_is_named() {
+    let encoder = encoder("nano");
+    let rule = Rule::new(&vocab(), Some(&[]), None).unwrap();
+    let plain = b"abc ".repeat(100);
+    let long = b"abc aab<|b|> ".repeat(60_000);
+    for (second, named) in [(&b"<|a|>"[..], "<|a|>"), (&plain, "<|b|>")] {
+        let mut texts = vec![&plain[..]; 3000];
+        texts[1000] = second;
+        texts[2000] = &long;
+        texts[2500] = b"<|a|><|b|>";
+        for threads in [1, 3] {
+            let refused = encoder.encode_batch(&texts, &rule, threads, &GO_ON);
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("special token {named:?}")),
+                "{message}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -20,9 +20,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 mod random;
+mod report;
 mod source;
+mod state;
 
 use random::SplitMix;
+use report::Counters;
+pub use report::PackReport;
 use source::Piece;
 pub use source::Source;
 
@@ -87,64 +91,12 @@ struct Cursor {
     document: usize,
 }
 
-/// What has been done so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Counters {
-    rows: u64,
-    documents: u64,
-    documents_cut: u64,
-    /// Tokens of the data that stand in rows.
-    tokens_packed: u64,
-    /// Those of them that the first epoch brought.
-    tokens_first: u64,
-    tokens_dropped: u64,
-}
-
-/// Everything that a restored packer needs besides its data and options.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    options: PackOptions,
-    data: String,
-    cursor: Cursor,
-    counters: Counters,
-    next_serial: u64,
-    /// Best fit's buffer: serial number, epoch and piece.
-    buffer: Vec<(u64, Drawn)>,
-    /// Contiguous and greedy: what is left of the document begun.
-    open: Option<Drawn>,
-}
-
 /// A piece, the epoch that it belongs to, and whether nothing has been cut from it yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Drawn {
     epoch: u64,
     whole: bool,
     piece: Piece,
-}
-
-/// What a packer has done, for logs and reports.
-#[derive(Clone, Debug, Serialize)]
-pub struct PackReport {
-    /// Rows given out.
-    pub rows: u64,
-    /// Documents drawn, repeated epochs counted.
-    pub documents: u64,
-    /// Documents of one pass.
-    pub documents_total: u64,
-    /// Tokens of one pass.
-    pub tokens_total: u64,
-    /// Tokens of the data that stand in rows.
-    pub tokens_packed: u64,
-    /// Tokens cut off and never used.
-    pub tokens_dropped: u64,
-    /// Their share of the tokens used or dropped.
-    pub crop_share: f64,
-    /// Share of the documents drawn that do not stand whole in one row.
-    pub cropped_documents_share: f64,
-    /// Passes over the data, packed and dropped tokens counted.
-    pub epochs: f64,
-    /// Tokens of the data that stood in a row at least once (random: at most so many).
-    pub unique_tokens: u64,
 }
 
 /// Fills rows; see the module.
@@ -442,100 +394,5 @@ impl Packer {
         }
         self.loaded = true;
         Ok(())
-    }
-
-    /// The state as JSON: spans and counters, no tokens.
-    ///
-    /// # Panics
-    /// Never: all keys are strings.
-    pub fn state(&self) -> String {
-        let state = State {
-            options: self.options.clone(),
-            data: self.data.clone(),
-            cursor: self.cursor.clone(),
-            counters: self.counters.clone(),
-            next_serial: self.next_serial,
-            buffer: self
-                .buffer
-                .iter()
-                .map(|(key, drawn)| (u64::MAX - key.1, *drawn))
-                .collect(),
-            open: self.open,
-        };
-        serde_json::to_string(&state).expect("all keys are strings")
-    }
-
-    /// Goes to where [`Packer::state`] was taken.
-    ///
-    /// # Errors
-    /// `Error::Value` if the state is of other data or options, or damaged.
-    pub fn restore(&mut self, state: &str) -> Result<()> {
-        let state: State = serde_json::from_str(state)
-            .map_err(|e| Error::value(format!("this is no packer state: {e}")))?;
-        if state.data != self.data {
-            return Err(Error::value("the packer state is of other data"));
-        }
-        if state.options != self.options {
-            return Err(Error::value(format!(
-                "the packer state is of other options: {:?}, this packer has {:?}",
-                state.options, self.options
-            )));
-        }
-        let drawn = state.buffer.iter().map(|(_, d)| d).chain(&state.open);
-        for Drawn { piece, .. } in drawn {
-            let inside = (piece.array as usize) < self.source.num_arrays() && {
-                let tokens =
-                    (self.source.bytes(piece.array as usize).len() / self.source.width()) as u64;
-                piece
-                    .start
-                    .checked_add(piece.len)
-                    .is_some_and(|end| end <= tokens)
-            };
-            if !inside || piece.bare && self.options.bos.is_none() {
-                return Err(Error::value(
-                    "the packer state is damaged: a span lies outside the data",
-                ));
-            }
-        }
-        self.buffer.clear();
-        for (serial, drawn) in state.buffer {
-            self.next_serial = serial;
-            self.put(drawn);
-        }
-        self.cursor = state.cursor;
-        self.counters = state.counters;
-        self.next_serial = state.next_serial;
-        self.open = state.open;
-        self.loaded = false;
-        Ok(())
-    }
-
-    /// What has been done so far.
-    pub fn report(&self) -> PackReport {
-        let c = &self.counters;
-        let total = self.source.num_tokens();
-        let used = c.tokens_packed + c.tokens_dropped;
-        let share = |part: u64, whole: u64| {
-            if whole == 0 {
-                0.0
-            } else {
-                part as f64 / whole as f64
-            }
-        };
-        PackReport {
-            rows: c.rows,
-            documents: c.documents,
-            documents_total: self.source.num_documents(),
-            tokens_total: total,
-            tokens_packed: c.tokens_packed,
-            tokens_dropped: c.tokens_dropped,
-            crop_share: share(c.tokens_dropped, used),
-            cropped_documents_share: share(c.documents_cut, c.documents),
-            epochs: share(used, total),
-            unique_tokens: match self.options.mode {
-                Mode::Random => c.tokens_packed.min(total),
-                _ => c.tokens_first,
-            },
-        }
     }
 }

@@ -6,10 +6,13 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 
+mod arguments;
 mod feed;
+mod gc;
 mod pack;
 mod run;
 mod shards;
+mod text;
 mod tokenizer;
 mod train;
 

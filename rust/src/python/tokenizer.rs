@@ -3,21 +3,18 @@
 // PyO3 hands arguments over by value; positions in memory fit numpy's signed integers.
 #![allow(clippy::needless_pass_by_value, clippy::cast_possible_wrap)]
 
-use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use numpy::{Element, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
-use super::interruptible;
-use crate::added::AddedToken;
+use super::arguments::{id_of, merges_of, specials_of, token_of};
+use super::gc::PausedGc;
+use super::text::Text;
 use crate::encode::Encoder;
-use crate::encode::batch::Batch;
 use crate::encode::decode::{decode_into, unknown};
 use crate::encode::spans::to_characters;
 use crate::encode::special::Rule;
@@ -25,14 +22,16 @@ use crate::encode::stream::Stream;
 use crate::error::{Error, Result};
 use crate::format::{self, folder, gpt2, hf, tiktoken};
 use crate::pretokenize::Pattern;
-use crate::vocab::{Merge, Vocab, shown};
+use crate::vocab::{Vocab, shown};
 
-/// Below this many bytes of text, letting go of the interpreter costs more than the call.
-const SHORT_BYTES: usize = 1 << 12;
-/// From here on a call may be felt: signals are looked at.
-const LONG_BYTES: usize = 1 << 18;
-/// From here on one text goes over all threads.
-const PARALLEL_BYTES: usize = 1 << 20;
+mod encoding;
+mod state;
+mod stream;
+
+use encoding::{list_of, run, texts_between};
+use state::{State, parts_of, state_of};
+use stream::PyStream;
+
 /// Ids of a Python list between two looks for signals: a few milliseconds.
 const MANY_IDS: usize = 1 << 17;
 
@@ -50,95 +49,6 @@ pub(super) struct PyTokenizer {
 #[pyclass(name = "SpecialRule", module = "nanobpe._core", frozen)]
 pub(super) struct PyRule(Arc<Rule>);
 
-/// The encoder of one text in chunks.
-#[pyclass(name = "EncodeStream", module = "nanobpe._core")]
-pub(super) struct PyStream(Stream);
-
-/// A text of Python's, kept alive while the interpreter is let go of.
-enum Text {
-    Str(PyBackedStr),
-    Bytes(PyBackedBytes),
-}
-
-impl Text {
-    fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
-        if let Ok(text) = text.cast::<PyString>() {
-            if let Ok(text) = PyBackedStr::try_from(text.clone()) {
-                return Ok(Self::Str(text));
-            }
-            // Surrogates: pairs are joined, a lone one becomes U+FFFD.
-            let utf16 = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
-            let joined = utf16.call_method1("decode", ("utf-16-le", "replace"))?;
-            return Ok(Self::Str(PyBackedStr::try_from(
-                joined.cast_into::<PyString>()?,
-            )?));
-        }
-        match text.extract() {
-            Ok(bytes) => Ok(Self::Bytes(bytes)),
-            Err(_) => Err(PyTypeError::new_err(format!(
-                "a text is str or bytes, got {}",
-                text.get_type().name()?
-            ))),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Str(text) => text.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
-fn run<T: Send>(
-    py: Python<'_>,
-    num_bytes: usize,
-    work: impl FnOnce(&AtomicBool) -> Result<T> + Send,
-) -> PyResult<T> {
-    if num_bytes < SHORT_BYTES {
-        Ok(work(&AtomicBool::new(false))?)
-    } else if num_bytes < LONG_BYTES {
-        Ok(py.detach(|| work(&AtomicBool::new(false)))?)
-    } else {
-        interruptible(py, work)
-    }
-}
-
-/// A list of ids; a long one is made in parts, with a look for signals between them.
-fn list_of<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
-    if ids.len() <= MANY_IDS {
-        return PyList::new(py, ids);
-    }
-    let list = PyList::empty(py);
-    for part in ids.chunks(MANY_IDS) {
-        py.check_signals()?;
-        list.call_method1("extend", (PyList::new(py, part)?,))?;
-    }
-    Ok(list)
-}
-
-fn threads_or_all(threads: Option<usize>) -> usize {
-    threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
-}
-
-/// An id of a mapping or a list: what is no id is a `ValueError`, whatever its size.
-fn id_of(value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    value.extract().map_err(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(value.py()) {
-            PyValueError::new_err(format!("id {value} is not from 0 to 2**32 - 1"))
-        } else {
-            error
-        }
-    })
-}
-
-fn specials_of(specials: &Bound<'_, PyDict>) -> PyResult<Vec<(String, u32)>> {
-    specials
-        .iter()
-        .map(|(text, id)| Ok((text.extract()?, id_of(&id)?)))
-        .collect()
-}
-
 #[pymethods]
 impl PyTokenizer {
     #[staticmethod]
@@ -150,8 +60,8 @@ impl PyTokenizer {
     ) -> PyResult<Self> {
         let ranks = ranks
             .iter()
-            .map(|(token, id)| Ok((token.extract()?, id_of(&id)?)));
-        let ranks = ranks.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+            .map(|(token, id)| Ok((token_of(&token)?, id_of(&id)?)));
+        let ranks = ranks.collect::<PyResult<Vec<_>>>()?;
         let specials = specials_of(specials)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
@@ -167,14 +77,15 @@ impl PyTokenizer {
     fn from_merges(
         py: Python<'_>,
         vocab: &Bound<'_, PyDict>,
-        merges: Vec<(Vec<u8>, Vec<u8>)>,
+        merges: &Bound<'_, PyList>,
         pattern: &str,
         specials: Vec<String>,
     ) -> PyResult<Self> {
         let tokens = vocab
             .iter()
-            .map(|(id, token)| Ok((token.extract()?, id_of(&id)?)));
-        let mut tokens = tokens.collect::<PyResult<Vec<(Vec<u8>, u32)>>>()?;
+            .map(|(id, token)| Ok((token_of(&token)?, id_of(&id)?)));
+        let mut tokens = tokens.collect::<PyResult<Vec<_>>>()?;
+        let merges = merges_of(merges)?;
         Ok(py.detach(|| {
             let pattern = Pattern::new(pattern)?;
             let specials = format::named_specials(&mut tokens, &specials);
@@ -255,88 +166,15 @@ impl PyTokenizer {
         Ok(py.detach(|| gpt2::save(&self.vocab, &path))?)
     }
 
-    /// All of it as plain values, for pickling: see `from_state`.
-    #[expect(clippy::type_complexity)]
-    fn state<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> (
-        Bound<'py, PyBytes>,
-        Bound<'py, PyBytes>,
-        Bound<'py, PyBytes>,
-        Vec<(&str, u32, u8)>,
-        String,
-        bool,
-    ) {
-        let little = |numbers: Vec<u32>| {
-            PyBytes::new(
-                py,
-                &numbers
-                    .into_iter()
-                    .flat_map(u32::to_le_bytes)
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let mut bytes = Vec::new();
-        let mut tokens = Vec::with_capacity(2 * self.vocab.len());
-        for (id, token) in self.vocab.tokens() {
-            tokens.extend([id, token.len() as u32]);
-            bytes.extend_from_slice(token);
-        }
-        let merges = self
-            .vocab
-            .merges()
-            .iter()
-            .flat_map(|m| [m.left, m.right, m.id])
-            .collect();
-        let pattern = self.encoder.pattern();
-        let pattern = pattern.name().unwrap_or(pattern.regex()).to_string();
-        let added = self.vocab.added().iter();
-        let added = added
-            .map(|token| (&*token.content, token.id, token.flags()))
-            .collect();
-        (
-            little(tokens),
-            PyBytes::new(py, &bytes),
-            little(merges),
-            added,
-            pattern,
-            self.vocab.only_merges(),
-        )
+    /// All of it as plain values, for pickling.
+    fn state<'py>(&self, py: Python<'py>) -> State<'py> {
+        state_of(py, &self.vocab, self.encoder.pattern())
     }
 
     #[staticmethod]
-    fn from_state(
-        tokens: &[u8],
-        bytes: &[u8],
-        merges: &[u8],
-        added: Vec<(String, u32, u8)>,
-        pattern: &str,
-        only_merges: bool,
-    ) -> PyResult<Self> {
-        let numbers = |bytes: &[u8]| -> Vec<u32> {
-            let (words, _) = bytes.as_chunks::<4>();
-            words.iter().map(|word| u32::from_le_bytes(*word)).collect()
-        };
-        let mut rest = bytes;
-        let tokens = numbers(tokens);
-        let tokens = tokens.chunks_exact(2).map(|pair| {
-            let (token, after) = rest.split_at((pair[1] as usize).min(rest.len()));
-            rest = after;
-            (pair[0], token)
-        });
-        let merges = numbers(merges);
-        let merges = merges.chunks_exact(3).map(|m| Merge {
-            left: m[0],
-            right: m[1],
-            id: m[2],
-        });
-        let added = added
-            .into_iter()
-            .map(|(text, id, flags)| AddedToken::with_flags(text, id, flags));
-        let mut vocab = Vocab::with_added(tokens, merges.collect(), added.collect())?;
-        vocab.set_only_merges(only_merges);
-        Ok(Self::from_parts(vocab, Pattern::new(pattern)?)?)
+    fn from_state(state: State<'_>) -> PyResult<Self> {
+        let (vocab, pattern) = parts_of(state)?;
+        Ok(Self::from_parts(vocab, pattern)?)
     }
 
     /// None allows or refuses all special tokens, those allowed not being refused.
@@ -382,6 +220,7 @@ impl PyTokenizer {
     ) -> PyResult<Bound<'py, PyList>> {
         let batch = self.encode_texts(py, texts, rule, threads)?;
         let ids = batch.parts.concat();
+        let _paused = PausedGc::new(py);
         let lists = PyList::empty(py);
         let mut rest = ids.as_slice();
         for len in batch.lens {
@@ -415,15 +254,7 @@ impl PyTokenizer {
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         let (offsets, data) = (offsets.as_slice()?, data.as_slice()?);
-        let texts = offsets.windows(2).map(|ends| {
-            let range = usize::try_from(ends[0])
-                .ok()
-                .zip(usize::try_from(ends[1]).ok());
-            range.and_then(|(start, end)| data.get(start..end))
-        });
-        let texts: Option<Vec<&[u8]>> = texts.collect();
-        let texts = texts
-            .ok_or_else(|| PyValueError::new_err("the Arrow array's offsets leave its data"))?;
+        let texts = texts_between(offsets, data)?;
         let batch = self.encode_slices(py, &texts, rule, threads)?;
         Ok(self.arrays(py, &batch))
     }
@@ -469,7 +300,7 @@ impl PyTokenizer {
         max_tokens: usize,
     ) -> PyResult<Bound<'py, PyString>> {
         let Text::Str(text) = Text::new(text)? else {
-            return Err(PyTypeError::new_err("truncate takes a str"));
+            return Err(PyTypeError::new_err("text is bytes, want str"));
         };
         let num_bytes = text.len().min(max_tokens.saturating_mul(8));
         let end = run(py, num_bytes, |stop| {
@@ -653,153 +484,14 @@ impl PyTokenizer {
         rule.map_or_else(|| self.ordinary.clone(), |rule| rule.0.clone())
     }
 
-    /// Gives the ids of a text, in parts, to `f`.
-    fn encode_text<R>(
-        &self,
-        py: Python<'_>,
-        text: &Text,
-        rule: Option<&PyRule>,
-        f: impl FnOnce(&[&[u32]]) -> R,
-    ) -> PyResult<R> {
-        thread_local! {
-            /// Fresh memory for the ids of each text would cost a tenth of a call on a page of text.
-            static IDS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-        }
-        /// Ids whose memory is kept.
-        const KEPT: usize = 1 << 18;
-        let bytes = text.bytes();
-        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
-        if bytes.len() >= PARALLEL_BYTES {
-            let batch = run(py, bytes.len(), |stop| {
-                self.encoder
-                    .encode_batch(&[bytes], rule, threads_or_all(None), stop)
-            })?;
-            return Ok(f(&batch.slices()));
-        }
-        let mut ids = IDS.take();
-        ids.clear();
-        run(py, bytes.len(), |stop| {
-            self.encoder.encode_with(bytes, rule, &mut ids, stop)
-        })?;
-        let result = f(&[&ids]);
-        if ids.capacity() <= KEPT {
-            IDS.set(ids);
-        }
-        Ok(result)
-    }
-
-    fn encode_texts(
-        &self,
-        py: Python<'_>,
-        texts: &Bound<'_, PyList>,
-        rule: Option<&PyRule>,
-        threads: Option<usize>,
-    ) -> PyResult<Batch> {
-        let texts = texts
-            .iter()
-            .map(|text| Text::new(&text))
-            .collect::<PyResult<Vec<_>>>()?;
-        let slices: Vec<&[u8]> = texts.iter().map(Text::bytes).collect();
-        self.encode_slices(py, &slices, rule, threads)
-    }
-
-    fn encode_slices(
-        &self,
-        py: Python<'_>,
-        texts: &[&[u8]],
-        rule: Option<&PyRule>,
-        threads: Option<usize>,
-    ) -> PyResult<Batch> {
-        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
-        let num_bytes = texts.iter().map(|text| text.len()).sum();
-        run(py, num_bytes, |stop| {
-            self.encoder
-                .encode_batch(texts, rule, threads_or_all(threads), stop)
-        })
-    }
-
-    /// The ids in an array of the vocabulary's type.
-    fn array<'py>(&self, py: Python<'py>, parts: &[&[u32]]) -> Bound<'py, PyAny> {
-        if self.len() <= 1 << 16 {
-            filled(py, parts, |id| id as u16)
-        } else {
-            filled(py, parts, |id| id)
-        }
-    }
-
-    fn arrays<'py>(
-        &self,
-        py: Python<'py>,
-        batch: &Batch,
-    ) -> (Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>) {
-        let mut offsets = Vec::with_capacity(batch.lens.len() + 1);
-        let mut end = 0;
-        offsets.push(end);
-        offsets.extend(batch.lens.iter().map(|&len| {
-            end += len as i64;
-            end
-        }));
-        (
-            self.array(py, &batch.slices()),
-            PyArray1::from_vec(py, offsets),
-        )
-    }
-
+    /// An id to decode: one too large for any vocabulary is unknown to this one.
     fn known_id(&self, id: &Bound<'_, PyAny>) -> PyResult<u32> {
-        id.extract().map_err(|error: PyErr| {
-            let too_large = error.is_instance_of::<PyOverflowError>(id.py());
-            if too_large {
-                unknown(&self.vocab, id).into()
-            } else {
-                error
+        id.extract().or_else(|error: PyErr| {
+            if error.is_instance_of::<PyOverflowError>(id.py()) {
+                return Err(unknown(&self.vocab, id).into());
             }
+            id_of(id)
         })
-    }
-}
-
-/// An array of all parts end to end.
-fn filled<'py, T: Element + Copy>(
-    py: Python<'py>,
-    parts: &[&[u32]],
-    narrow: impl Fn(u32) -> T,
-) -> Bound<'py, PyAny> {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    // SAFETY: every element is written below before anything reads it, and the array is seen by nobody else yet.
-    let array = unsafe { PyArray1::<T>::new(py, len, false) };
-    // SAFETY: the array is new, contiguous and of this type.
-    let mut rest = unsafe { array.as_slice_mut() }.expect("a new array is contiguous");
-    for part in parts {
-        let (here, after) = rest.split_at_mut(part.len());
-        for (to, id) in here.iter_mut().zip(*part) {
-            *to = narrow(*id);
-        }
-        rest = after;
-    }
-    array.into_any()
-}
-
-#[pymethods]
-impl PyStream {
-    /// The ids that are certain after this chunk.
-    fn push<'py>(
-        &mut self,
-        py: Python<'py>,
-        chunk: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyList>> {
-        let chunk = Text::new(chunk)?;
-        let mut ids = Vec::new();
-        run(py, chunk.bytes().len(), |stop| {
-            self.0.push(chunk.bytes(), &mut ids, stop)
-        })?;
-        PyList::new(py, ids)
-    }
-
-    /// The ids of what was held back.
-    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let mut ids = Vec::new();
-        let held = self.0.num_held();
-        run(py, held, |stop| self.0.finish(&mut ids, stop))?;
-        PyList::new(py, ids)
     }
 }
 
