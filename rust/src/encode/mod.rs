@@ -64,6 +64,8 @@ pub struct Encoder {
 /// What one thread needs while it encodes.
 struct State {
     cache: Cache,
+    /// The group at hand.
+    wanted: [Wanted; AHEAD],
     scratch: Scratch,
 }
 
@@ -151,6 +153,7 @@ impl Encoder {
             _ => {
                 let mut state = Box::new(State {
                     cache: Cache::new(mib, self.level),
+                    wanted: [Wanted::default(); AHEAD],
                     scratch: Scratch::default(),
                 });
                 state.know(&self.whole);
@@ -168,24 +171,24 @@ impl Encoder {
         stop: &AtomicBool,
     ) {
         let mut rest = Rest::new(pretokens);
-        let mut wanted = [Wanted::default(); AHEAD];
         loop {
-            let num = rest.take(self.pairs.joints(), &state.cache, &mut wanted);
+            let num = rest.take(self.pairs.joints(), &state.cache, &mut state.wanted);
             if num == 0 {
                 return;
             }
-            let mut group = &wanted[..num];
+            let mut done = 0;
             loop {
                 // SAFETY: the state's cache is the one that `take` had.
-                let found = unsafe { state.cache.get_some(group, out) };
-                let Some((want, behind)) = group[found..].split_first() else {
+                done += unsafe { state.cache.get_some(&state.wanted[done..num], out) };
+                if done == num {
                     break;
-                };
-                match state.cache.get(want, pretokens.text) {
-                    Some(ids) => state.cache.append(ids, out),
-                    None => self.encode_new(state, want, pretokens.text, out, stop),
                 }
-                group = behind;
+                let want = state.wanted[done];
+                match state.cache.get(&want, pretokens.text) {
+                    Some(ids) => state.cache.append(ids, out),
+                    None => self.encode_new(state, &want, pretokens.text, out, stop),
+                }
+                done += 1;
             }
         }
     }
