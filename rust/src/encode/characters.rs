@@ -47,7 +47,7 @@ impl Characters {
         let is_free = first != 0
             && (at == 0 || !joints.splits(bytes, at))
             && (end == bytes.len() || bytes[end] & 0xc0 != 0x80 && !joints.splits(bytes, end));
-        is_free.then_some((first - 1, second.checked_sub(1), len))
+        is_free.then(|| (first - 1, second.checked_sub(1), len))
     }
 }
 
