@@ -8,7 +8,7 @@
 use super::joints::{Joints, character_len};
 use crate::vocab::{Merge, Vocab};
 
-/// What the bytes of each character become by themselves: one id or two.
+/// What the bytes of each character that merge become by themselves: one id or two.
 pub struct Characters {
     /// By code point, up to U+FFFF: each id + 1, the first one lower; 0 for none.
     ids: Box<[u64]>,
@@ -23,9 +23,13 @@ impl Characters {
         let mut ids = vec![0; 1 << 16].into_boxed_slice();
         let mut buffer = [0; 4];
         for c in '\u{80}'..='\u{ffff}' {
-            ids[c as usize] = match merge(c.encode_utf8(&mut buffer).as_bytes())[..] {
+            let bytes = c.encode_utf8(&mut buffer).as_bytes();
+            ids[c as usize] = match merge(bytes)[..] {
                 [one] => u64::from(one + 1),
-                [first, second] => u64::from(first + 1) | u64::from(second + 1) << 32,
+                [first, second] if bytes.len() > 2 => {
+                    u64::from(first + 1) | u64::from(second + 1) << 32
+                }
+                // Nothing merges.
                 _ => 0,
             };
         }
