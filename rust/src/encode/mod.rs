@@ -70,7 +70,7 @@ struct State {
 }
 
 impl Encoder {
-    /// The encoder of a vocabulary. Costs a few milliseconds per 100,000 tokens.
+    /// The encoder of a vocabulary. Costs 10 to 17 milliseconds per 100,000 tokens (measured on Zen 5).
     pub fn new(vocab: &Vocab, pattern: &Pattern) -> Self {
         Self::at(Level::best(), vocab, pattern)
     }
