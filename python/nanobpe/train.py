@@ -15,15 +15,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nanobpe import _core, sources
 from nanobpe.counts import count_batches, count_schema
 from nanobpe.options import Options, options_of
 from nanobpe.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    pass
 
 _Path = str | os.PathLike[str]
 # Stands for counts that are too large, in sums of them and in count files.
@@ -238,7 +235,7 @@ def _train(
     merged = time.perf_counter()
     report = TrainReport(
         vocab_size=core.vocab_size,
-        merges=core.vocab_size - 256 - len(options.special_tokens),
+        merges=core.num_merges,
         special=len(options.special_tokens),
         documents=counts.documents,
         bytes=counts.bytes,

@@ -11,6 +11,7 @@ import tokenizers
 from vocabularies import HOSTILE, TEXT, gpt2_merges, small
 
 import nanobpe
+from nanobpe.train import train_with_report
 
 T = nanobpe.Tokenizer
 QWEN = nanobpe.PATTERNS["qwen2"]
@@ -247,9 +248,11 @@ def test_extending_keeps_the_rule(ignore_merges, tmp_path):
     texts = [*TEXTS, "and lines", "1234", " 1234", "tok", "中文漢字", "x   x", "hes", "the hes"]
     # The most frequent pretoken is a token already, which one of the two rules does not emit.
     documents = ["tok"] * 99 + [TEXT, "some of the newest words"] * 9
-    ours = nanobpe.train_from_iterator(
-        documents, len(old) + 40, pattern="gpt2", special_tokens=(), resume=old
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": d}) + "\n" for d in documents))
+    ours, report = train_with_report(
+        tmp_path / "text.jsonl", len(old) + 40, pattern="gpt2", special_tokens=(), resume=old
     )
+    assert report.merges == len(ours.merges)
     assert ours.merges[: len(old.merges)] == old.merges
     assert (b"to", b"k") in ours.merges or (b"t", b"ok") in ours.merges or ignore_merges
     ours.save(tmp_path / "tok")

@@ -393,6 +393,11 @@ impl PyTokenizer {
     }
 
     #[getter]
+    fn num_merges(&self) -> usize {
+        self.vocab.merges().len()
+    }
+
+    #[getter]
     fn merges<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
         let bytes = |id| PyBytes::new(py, self.vocab.bytes(id));
         self.vocab

@@ -5,13 +5,18 @@
 
 use std::cmp::Ordering;
 
+use crate::memory::{Plain, Table};
 use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes, prefetch};
 
 /// A short key's second word holds its length in the highest byte; this marks a long key, whose offset follows.
 const LONG: u64 = 0xff << 56;
 /// Pretokens whose slots are fetched together.
-const AHEAD: usize = 32;
+const AHEAD: usize = 64;
+/// Slots of another table that are taken one after another, and a factor, prime to any number of such blocks, by which
+/// the blocks are taken.
+const BLOCK: usize = 256;
+const SPREAD: usize = 1_000_003;
 
 #[derive(Clone, Copy, Default)]
 struct Slot {
@@ -21,7 +26,19 @@ struct Slot {
     count: u64,
 }
 
+// SAFETY: numbers only.
+unsafe impl Plain for Slot {}
+
 impl Slot {
+    #[inline]
+    fn hash(self) -> u64 {
+        if self.high >= LONG {
+            self.low
+        } else {
+            self.key().hash()
+        }
+    }
+
     /// The key of a short pretoken.
     #[inline]
     fn key(self) -> Key {
@@ -29,16 +46,27 @@ impl Slot {
     }
 }
 
+/// A pretoken whose slot is being fetched: the words of its key, or where it lies in the text and [`LONG`] with its
+/// length.
+#[derive(Clone, Copy, Default)]
+struct Ahead {
+    low: u64,
+    high: u64,
+    hash: u64,
+}
+
 /// Pretokens and their counts.
 pub struct Counts {
-    slots: Vec<Slot>,
+    slots: Table<Slot>,
     mask: usize,
     used: usize,
     /// With more it grows.
     most: usize,
-    /// Long keys, each behind its length as four bytes.
+    /// Long keys, each behind its length as eight bytes.
     arena: Vec<u8>,
     total: u64,
+    /// Neighbouring bytes in all pretokens together.
+    pairs: u128,
 }
 
 impl Default for Counts {
@@ -50,12 +78,13 @@ impl Default for Counts {
 impl Counts {
     fn with_slots(slots: usize) -> Self {
         Self {
-            slots: vec![Slot::default(); slots],
+            slots: Table::new(slots),
             mask: slots - 1,
             used: 0,
             most: slots * 5 / 8,
             arena: Vec::new(),
             total: 0,
+            pairs: 0,
         }
     }
 
@@ -80,7 +109,7 @@ impl Counts {
         if pretoken.is_empty() || count == 0 {
             return;
         }
-        self.total = self.total.saturating_add(count);
+        self.sum_up(count, u128::from(count) * (pretoken.len() as u128 - 1));
         if pretoken.len() <= KEY_BYTES {
             let key = Key::of(pretoken);
             self.bump(words(key), key.hash(), count);
@@ -93,38 +122,83 @@ impl Counts {
     pub fn add_all(&mut self, pretokens: Pretokens<'_>) {
         let Pretokens { text, start, ends } = pretokens;
         let mut start = start;
-        self.total = self.total.saturating_add(ends.len() as u64);
-        let mut ahead = [(Key::default(), 0u64); AHEAD];
-        for ends in ends.chunks(AHEAD) {
-            let first = start;
-            for (entry, &end) in ahead.iter_mut().zip(ends) {
-                let len = end - start;
-                *entry = if len <= KEY_BYTES {
-                    let key = Key::new(text, start, len);
-                    (key, key.hash())
-                } else {
-                    (Key::default(), hash_bytes(&text[start..end]))
-                };
-                prefetch(&self.slots[entry.1 as usize & self.mask]);
+        // Those near the end of the text have no 16 bytes to read a key from.
+        let (many, last) = ends.split_at(ends.partition_point(|end| end + 16 <= text.len()));
+        let bytes = many.last().map_or(0, |end| end - start);
+        self.sum_up(many.len() as u64, (bytes - many.len()) as u128);
+        let mut ahead = [Ahead::default(); AHEAD];
+        for ends in many.chunks(AHEAD) {
+            let mut num = 0;
+            loop {
+                // SAFETY: 16 bytes behind each end there still is text.
+                num += unsafe { self.look_ahead(text, start, &ends[num..], &mut ahead[num..]) };
+                if num > 0 {
+                    start = ends[num - 1];
+                }
+                let Some(&end) = ends.get(num) else { break };
+                let hash = hash_bytes(&text[start..end]);
+                prefetch(&self.slots[hash as usize & self.mask]);
+                let (low, high) = (start as u64, LONG | (end - start) as u64);
+                ahead[num] = Ahead { low, high, hash };
+                num += 1;
                 start = end;
             }
-            let mut start = first;
-            for (&(key, hash), &end) in ahead.iter().zip(ends) {
-                if key == Key::default() {
-                    self.add_long(&text[start..end], hash, 1);
+            for &Ahead { low, high, hash } in &ahead[..num] {
+                if high < LONG {
+                    self.bump((low, high), hash, 1);
                 } else {
-                    self.bump(words(key), hash, 1);
+                    let (start, len) = (low as usize, (high & !LONG) as usize);
+                    self.add_long(&text[start..start + len], hash, 1);
                 }
-                start = end;
             }
         }
+        for &end in last {
+            self.add(&text[start..end], 1);
+            start = end;
+        }
+    }
+
+    fn sum_up(&mut self, total: u64, pairs: u128) {
+        self.total = self.total.saturating_add(total);
+        self.pairs = self.pairs.saturating_add(pairs);
+    }
+
+    /// Fetches the slots of pretokens up to the first long one; how many they are.
+    ///
+    /// A loop without checks of bounds, and apart from the long ones: a fifth of the time of counting English.
+    ///
+    /// # Safety
+    /// The text goes on for 16 bytes from each of `ends` on.
+    #[inline]
+    unsafe fn look_ahead(
+        &self,
+        text: &[u8],
+        mut start: usize,
+        ends: &[usize],
+        ahead: &mut [Ahead],
+    ) -> usize {
+        for (i, (&end, entry)) in ends.iter().zip(ahead).enumerate() {
+            let len = end - start;
+            if len > KEY_BYTES {
+                return i;
+            }
+            // SAFETY: the caller says so.
+            let key = unsafe { Key::new_unchecked(text, start, len) };
+            let ((low, high), hash) = (words(key), key.hash());
+            // SAFETY: the mask is that of the slots.
+            prefetch(unsafe { self.slots.get_unchecked(hash as usize & self.mask) });
+            *entry = Ahead { low, high, hash };
+            start = end;
+        }
+        ends.len()
     }
 
     #[inline]
     fn bump(&mut self, (low, high): (u64, u64), hash: u64, count: u64) {
         let mut i = hash as usize & self.mask;
         loop {
-            let slot = &mut self.slots[i];
+            // SAFETY: the mask is that of the slots.
+            let slot = unsafe { self.slots.get_unchecked_mut(i) };
             // No key is 0, so a free slot is never taken for it.
             if slot.low == low && slot.high == high {
                 slot.count = slot.count.saturating_add(count);
@@ -149,7 +223,7 @@ impl Counts {
             if slot.count == 0 {
                 let offset = self.arena.len() as u64;
                 self.arena
-                    .extend_from_slice(&(pretoken.len() as u32).to_le_bytes());
+                    .extend_from_slice(&(pretoken.len() as u64).to_le_bytes());
                 self.arena.extend_from_slice(pretoken);
                 return self.bump((hash, LONG | offset), hash, count);
             }
@@ -164,23 +238,18 @@ impl Counts {
 
     fn long(&self, slot: Slot) -> &[u8] {
         let at = (slot.high & !LONG) as usize;
-        let len = u32::from_le_bytes(self.arena[at..at + 4].try_into().expect("four bytes"));
-        &self.arena[at + 4..at + 4 + len as usize]
+        let (len, long) = self.arena[at..].split_first_chunk().expect("a length");
+        &long[..u64::from_le_bytes(*len) as usize]
     }
 
     #[cold]
     fn grow(&mut self) {
-        let old = std::mem::take(&mut self.slots);
-        self.slots = vec![Slot::default(); old.len() * 2];
+        let more = Table::touched(self.slots.len() * 2);
+        let old = std::mem::replace(&mut self.slots, more);
         self.mask = self.slots.len() - 1;
         self.most = self.slots.len() * 5 / 8;
-        for slot in old.into_iter().filter(|s| s.count > 0) {
-            let hash = if slot.high >= LONG {
-                slot.low
-            } else {
-                slot.key().hash()
-            };
-            let mut i = hash as usize & self.mask;
+        for &slot in old.iter().filter(|s| s.count > 0) {
+            let mut i = slot.hash() as usize & self.mask;
             while self.slots[i].count > 0 {
                 i = (i + 1) & self.mask;
             }
@@ -194,15 +263,21 @@ impl Counts {
     /// rest (two tables of 800,000 pretokens, 1.4 million together: 95 ms, 37 without growing).
     pub fn merge(&mut self, other: &Self) {
         self.most = self.slots.len() * 7 / 8;
-        for slot in other.slots.iter().filter(|s| s.count > 0) {
-            if slot.high >= LONG {
-                self.add_long(other.long(*slot), slot.low, slot.count);
-            } else {
-                let key = slot.key();
-                self.bump(words(key), key.hash(), slot.count);
+        // Slots lie in order of their hashes. Taken in that order they would fill this table from its start, and where
+        // it is full before it grows, every look-up walks on to the first free slot.
+        let num_blocks = other.slots.len().div_ceil(BLOCK);
+        for i in 0..num_blocks {
+            let start = i * SPREAD % num_blocks * BLOCK;
+            let slots = &other.slots[start..other.slots.len().min(start + BLOCK)];
+            for slot in slots.iter().filter(|s| s.count > 0) {
+                if slot.high >= LONG {
+                    self.add_long(other.long(*slot), slot.low, slot.count);
+                } else {
+                    self.bump((slot.low, slot.high), slot.hash(), slot.count);
+                }
             }
         }
-        self.total = self.total.saturating_add(other.total);
+        self.sum_up(other.total, other.pairs);
     }
 
     /// A fingerprint of the pretokens and their counts, whatever their order.
@@ -234,16 +309,7 @@ impl Counts {
 
     /// Pairs of neighbouring bytes in all pretokens together.
     pub(super) fn num_pairs(&self) -> u128 {
-        // Free slots add 0: asking for them first would cost more than the sum.
-        let pairs = self.slots.iter().map(|slot| {
-            let len = if slot.high >= LONG {
-                self.long(*slot).len()
-            } else {
-                slot.key().len()
-            };
-            len.saturating_sub(1) as u128 * u128::from(slot.count)
-        });
-        pairs.sum()
+        self.pairs
     }
 
     /// How many pretokens can come before the table grows.
@@ -266,7 +332,7 @@ impl Counts {
         &mut self,
         mut f: impl FnMut(&[u8], u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut slots = std::mem::take(&mut self.slots);
+        let mut slots = std::mem::replace(&mut self.slots, Table::new(0));
         let mut used = 0;
         for i in 0..slots.len() {
             if slots[i].count > 0 {
@@ -281,7 +347,7 @@ impl Counts {
         slots.fill(Slot::default());
         // The next long keys may be few, and the slots more.
         self.arena = Vec::new();
-        (self.slots, self.used, self.total) = (slots, 0, 0);
+        (self.slots, self.used, self.total, self.pairs) = (slots, 0, 0, 0);
         Ok(())
     }
 
@@ -339,6 +405,7 @@ fn words(key: Key) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashMap};
+    use std::time::Instant;
 
     use proptest::prelude::*;
 
@@ -370,6 +437,8 @@ mod tests {
             prop_assert_eq!(first.fingerprint(), other.fingerprint());
             prop_assert_eq!(first.len(), want.len());
             prop_assert_eq!(first.total(), want.values().sum::<u64>());
+            let pairs = |(pretoken, count): (&Vec<u8>, &u64)| (pretoken.len() as u128 - 1) * u128::from(*count);
+            prop_assert_eq!(first.num_pairs(), want.iter().map(pairs).sum::<u128>());
             prop_assert_eq!(&listed(&first), &want);
             let sorted: Vec<_> = want.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
             let places: Vec<_> = first.sorted().into_iter().map(|i| first.at(i, |p, n| (p.to_vec(), n))).collect();
@@ -390,8 +459,25 @@ mod tests {
             let pretokens = Pretokens { text: &text, start: 0, ends: &ends };
             pretokens.iter().for_each(|pretoken| one.add(pretoken, 1));
             all.add_all(pretokens);
-            prop_assert_eq!(all.total(), one.total());
+            prop_assert_eq!((all.total(), all.num_pairs()), (one.total(), one.num_pairs()));
             prop_assert_eq!(listed(&all), listed(&one));
         }
+    }
+
+    #[test]
+    fn tables_without_a_common_pretoken_are_joined_as_fast_as_they_were_made() {
+        let table = |numbers: std::ops::Range<u32>| {
+            let mut counts = Counts::default();
+            numbers.for_each(|n| counts.add(&n.to_le_bytes(), 1));
+            counts
+        };
+        // Each is nearly as full as it gets, and twice as many have no room in one.
+        let begun = Instant::now();
+        let (mut first, second) = (table(0..150_000), table(150_000..300_000));
+        let made = begun.elapsed();
+        first.merge(&second);
+        assert_eq!(first.len(), 300_000);
+        let joined = begun.elapsed() - made;
+        assert!(joined < 10 * made, "{joined:?} after {made:?}");
     }
 }

@@ -11,10 +11,11 @@ use rustc_hash::FxHashMap;
 
 use super::counts::Counts;
 use crate::error::{Error, Result};
+use crate::memory::{Plain, Table};
 
 /// What a slot holds: an id, or one of two marks above all ids. Two bytes are enough for most vocabularies, and half
 /// the memory is half the cache lines.
-pub(super) trait Symbol: Copy + Eq + Send + Sync {
+pub(super) trait Symbol: Plain + Eq + Send + Sync {
     /// Stands between words.
     const BORDER: Self;
     /// A slot inside a symbol.
@@ -65,7 +66,7 @@ struct Group {
 }
 
 pub(super) struct Words<S> {
-    slots: Vec<S>,
+    slots: Table<S>,
     /// The most frequent words first.
     groups: Vec<Group>,
     /// How many symbols the words of one byte are, which have no slots: no pair is in them.
@@ -132,10 +133,11 @@ impl<S: Symbol> Words<S> {
             start += slots;
         }
         let mut words = Self {
-            slots: vec![S::DEAD; num_slots],
+            slots: Table::new(num_slots),
             groups,
             num_single: 0,
         };
+        words.slots.fill(S::DEAD);
         words.slots[0] = S::BORDER;
         let mut ids = Vec::new();
         counts.for_each(|word, count| {
@@ -183,7 +185,7 @@ impl<S: Symbol> Words<S> {
     /// which are in order.
     pub(super) fn parts(&mut self, near: &[u32]) -> Vec<Part<'_, S>> {
         let mut parts = Vec::with_capacity(near.len() + 1);
-        let mut rest = self.slots.as_mut_slice();
+        let mut rest = &mut *self.slots;
         let mut start = 0;
         let part = |slots, start| Part {
             slots,
