@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nanobpe.tokenizer import Tokenizer
 
 # Of the corpus, for the round trip after training.
-_CHECKED_BYTES = 4_000_000
+_CHECKED_BYTES = 1_000_000
 
 
 def _total_bytes(found: list[Source]) -> int | None:
@@ -184,6 +184,8 @@ def _check_round_trip(
         return
     limit = min(arguments.max_bytes or _CHECKED_BYTES, _CHECKED_BYTES)
     reading = Reading(arguments.field, tuple(arguments.split_on), limit, threads=arguments.threads)
+    if arguments.memory is not None:
+        tokenizer.cache_mib = 1
     checked = tally(tokenizer, again, reading)
     if checked.changed:
         raise ValueError(

@@ -13,9 +13,8 @@ use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes, prefetch};
 const LONG: u64 = 0xff << 56;
 /// Pretokens whose slots are fetched together.
 const AHEAD: usize = 64;
-/// Slots of another table that are taken one after another, and a factor, prime to any number of such blocks, by which
-/// the blocks are taken.
-const BLOCK: usize = 256;
+/// Slots of another table that are taken one after another, and the step from block to block, prime to their number.
+const BLOCK: usize = 64;
 const SPREAD: usize = 1_000_003;
 
 #[derive(Clone, Copy, Default)]
@@ -265,9 +264,14 @@ impl Counts {
         self.most = self.slots.len() * 7 / 8;
         // Slots lie in order of their hashes. Taken in that order they would fill this table from its start, and where
         // it is full before it grows, every look-up walks on to the first free slot.
+        let step = if self.used + other.used > self.most {
+            SPREAD
+        } else {
+            1
+        };
         let num_blocks = other.slots.len().div_ceil(BLOCK);
         for i in 0..num_blocks {
-            let start = i * SPREAD % num_blocks * BLOCK;
+            let start = i * step % num_blocks * BLOCK;
             let slots = &other.slots[start..other.slots.len().min(start + BLOCK)];
             for slot in slots.iter().filter(|s| s.count > 0) {
                 if slot.high >= LONG {
