@@ -1,10 +1,11 @@
 """Encoding beside the peers: MB/s of one thread over 8 KB documents, cold (first pass) and warm.
 
-    python benches/bpe_encode.py [--vocabularies r50k cl100k o200k] [--corpora bench_en bench_mix code]
+    python benches/bpe_encode.py [--vocabularies r50k cl100k o200k own] [--corpora bench_en ...]
 
-All encoders get the same vocabulary and texts, and a difference in ids ends the bench. Without
-../shared/data a vocabulary of 8,192 ids is trained on the standard library's sources and given to those
-that read tokenizer.json or ranks.
+A corpus "..., one string" is one call, for which two threads are allowed. All encoders get the same
+vocabulary and texts, and a difference in ids ends the bench. "own" are 32,768 ids of the nano
+pattern, trained on bench_mix, for those that read any tokenizer.json or ranks; without
+../shared/data there is no other vocabulary, and it is trained on the standard library's sources.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ CODE = """
 import hashlib, time
 import numpy as np
 text = open(path, encoding="utf-8", errors="ignore", newline="").read().replace("<|endoftext|>", "\\n")
-documents = [text[i : i + 8000] for i in range(0, len(text), 8000)]
+size = len(text) if one_string else 8000
+documents = [text[i : i + size] for i in range(0, len(text), size)]
 num_bytes = sum(len(d.encode()) for d in documents)
 def ranks_table():
     import base64
@@ -63,6 +65,7 @@ print(json.dumps({
 }))
 """
 OURS = ("nanobpe", "nanobpe, no cache")
+ONE_STRING = ", one string"
 # Slow ones get one pass.
 PEERS = {"gigatoken": 4, "fastokens": 4, "tiktoken": 1, "tokenizers": 1}
 
@@ -70,8 +73,9 @@ PEERS = {"gigatoken": 4, "fastokens": 4, "tiktoken": 1, "tokenizers": 1}
 def main() -> None:
     parser = harness.parser(__doc__.splitlines()[0])
     parser.set_defaults(threads=1)
-    parser.add_argument("--vocabularies", nargs="+", default=["r50k", "cl100k", "o200k"])
-    parser.add_argument("--corpora", nargs="+", default=["bench_en", "bench_mix", "code"])
+    parser.add_argument("--vocabularies", nargs="+", default=["r50k", "cl100k", "o200k", "own"])
+    corpora = ["bench_en", "bench_mix", "code", "bench_en" + ONE_STRING, "bench_mix" + ONE_STRING]
+    parser.add_argument("--corpora", nargs="+", default=corpora)
     parser.add_argument("--megabytes", type=int, default=20, help="of each corpus")
     options = parser.parse_args()
     rows, data = [], {}
@@ -79,8 +83,10 @@ def main() -> None:
         for vocabulary in options.vocabularies:
             values = files(vocabulary, Path(temporary))
             for name in options.corpora:
-                path = harness.corpus(name, Path(temporary), options.megabytes * 1_000_000)
-                runs = measure(options, {**values, "path": str(path)})
+                corpus = name.removesuffix(ONE_STRING)
+                path = harness.corpus(corpus, Path(temporary), options.megabytes * 1_000_000)
+                more = {"path": str(path), "one_string": name != corpus}
+                runs = measure(options, {**values, **more})
                 figures = {
                     n: [harness.median(r, k) for k in ("cold", "warm")] for n, r in runs.items()
                 }
@@ -114,7 +120,11 @@ def files(vocabulary: str, folder: Path) -> dict[str, str]:
     ranks = harness.SHARED_VOCABULARIES / f"{vocabulary}_base.tiktoken"
     if vocabulary == "own" or not ranks.exists():
         ranks = folder / "own.tiktoken"
-        nanobpe.train(harness.corpus("code", folder), 8192, special_tokens=()).to_tiktoken(ranks)
+        # All of a corpus; those that are encoded are samples.
+        (folder / "all").mkdir(exist_ok=True)
+        name = "bench_mix" if harness.SHARED_TEXT.exists() else "code"
+        corpus = harness.corpus(name, folder / "all")
+        nanobpe.train(corpus, 32768, special_tokens=()).to_tiktoken(ranks)
         vocabulary = "nano"
     tok = nanobpe.Tokenizer.from_tiktoken(ranks, pattern=vocabulary)
     tok.to_hf(folder / vocabulary)
@@ -132,7 +142,8 @@ def measure(options, values: dict[str, str]) -> dict[str, list[harness.Measured]
 
     def job(peer: str, python: str, num_passes: int):
         more = {"peer": peer, "num_passes": num_passes}
-        return lambda: harness.measure(CODE, python, options.threads, values | more)
+        threads = 2 if values["one_string"] else options.threads
+        return lambda: harness.measure(CODE, python, threads, values | more)
 
     jobs = {name: job(name, sys.executable, 4) for name in OURS}
     for peer, num_passes in PEERS.items():

@@ -57,6 +57,7 @@ def main() -> None:
             jobs = {
                 "1 thread": (path, 1),
                 "2 threads": (path, 2),
+                f"1 thread, {COPIES} copies": (many, 1),
                 f"2 threads, {COPIES} copies": (many, 2),
             }
             runs = harness.take_turns(
