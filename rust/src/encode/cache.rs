@@ -215,17 +215,16 @@ impl Cache {
         more <= most
     }
 
+    /// Puts an entry in a free place of its line, else of the neighbour, else in the place of another.
     fn insert(&mut self, place: usize, key: u128, ids: Ids) {
-        let line = self.lines[place];
-        if line.keys[1] != 0 {
-            let beside = &mut self.lines[place ^ 1];
-            if let Some(way) = (0..2).find(|&way| beside.keys[way] == 0) {
-                (beside.keys[way], beside.ids[way]) = (line.keys[1], line.ids[1]);
-            }
-        }
-        self.lines[place] = Line {
-            keys: [key, line.keys[0]],
-            ids: [ids, line.ids[0]],
+        let free = |place: usize| {
+            let way = self.lines[place].keys.iter().position(|&key| key == 0)?;
+            Some((place, way))
         };
+        let (place, way) = free(place)
+            .or_else(|| free(place ^ 1))
+            .unwrap_or((place, (self.refused / ADMIT) as usize % 2));
+        let line = &mut self.lines[place];
+        (line.keys[way], line.ids[way]) = (key, ids);
     }
 }
