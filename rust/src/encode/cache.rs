@@ -130,23 +130,24 @@ impl Cache {
     }
 
     /// The ids of a pretoken of a text if they are known.
+    #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
+        let line = &self.lines[want.place];
+        let is_it = |key: u128| match want.hash_of_long() {
+            None => key & !FAR == want.key.0,
+            Some(hash) => key as u64 == hash && self.bytes_of(key) == Some(want.bytes(text)),
+        };
+        let find = |line: &Line| {
+            let [first, second] = line.keys;
+            let way = if is_it(first) { 0 } else { 1 };
+            (way == 0 || is_it(second)).then(|| line.ids[way])
+        };
         // Only a full line sends entries to its neighbour.
-        let beside = (self.lines[want.place].keys[1] != 0).then_some(want.place ^ 1);
-        [Some(want.place), beside]
-            .into_iter()
-            .flatten()
-            .find_map(|place| {
-                let line = &self.lines[place];
-                let is_it = |key: u128| match want.hash_of_long() {
-                    Some(hash) => {
-                        key as u64 == hash && self.bytes_of(key) == Some(want.bytes(text))
-                    }
-                    None => key & !FAR == want.key.0,
-                };
-                let way = line.keys.iter().position(|&key| is_it(key))?;
-                Some(line.ids[way])
-            })
+        find(line).or_else(|| {
+            (line.keys[1] != 0)
+                .then(|| find(&self.lines[want.place ^ 1]))
+                .flatten()
+        })
     }
 
     /// The bytes of a long pretoken whose key this is; None or nonsense of any other key.

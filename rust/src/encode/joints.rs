@@ -47,6 +47,9 @@ impl Joints {
     /// Where the first part of a pretoken ends; its length if it cannot be cut.
     #[inline]
     pub fn cut(&self, pretoken: &[u8]) -> usize {
+        if pretoken.is_ascii() {
+            return pretoken.len();
+        }
         let (mut left, mut at) = (None, 0);
         while at < pretoken.len() {
             let right = character(pretoken, at);
