@@ -278,8 +278,9 @@ def encode(arguments: argparse.Namespace) -> None:
         raise UsageError("--binary is about --ids; shards are binary anyway")
     if arguments.ids and arguments.dtype != "auto" and not arguments.binary:
         raise UsageError("--dtype is about binary ids; with --ids it needs --binary")
-    tokenizer = Tokenizer.load(arguments.tok)
     found = sources.find(arguments.inputs)
+    sources.prepare(found)
+    tokenizer = Tokenizer.load(arguments.tok)
     with flags():
         bos = bos_id(tokenizer) if arguments.bos else None
         eos = eos_id(tokenizer) if arguments.eos else None

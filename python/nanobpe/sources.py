@@ -9,6 +9,7 @@ else is text; a further `.gz` or `.zst` says that it is compressed.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 from nanobpe._core import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -179,6 +180,21 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def prepare(sources: Iterable[Source]) -> None:
+    """Begins to import what reading parquet needs, while the caller does other things.
+
+    pyarrow takes as long as loading a vocabulary of 50,000 tokens.
+    """
+
+    def load() -> None:
+        # Whoever needs it is told.
+        with contextlib.suppress(ImportError):
+            import pyarrow.parquet  # noqa: F401
+
+    if any(source.kind == "parquet" for source in sources):
+        threading.Thread(target=load).start()
+
+
 def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
     """Hands the documents of sources to a sink, in order, until it is full.
 
@@ -252,18 +268,18 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
             groups = tuple(range(file.num_row_groups))
         counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
         if counted and hasattr(sink, "add_counts"):
-            columns = ["pretoken", "count"]
-            for batch in _each(file.iter_batches(COUNT_ROWS, row_groups=groups, columns=columns)):
-                feed_counts(sink, batch, source.name)
+            rows = file.iter_batches(COUNT_ROWS, row_groups=groups, columns=["pretoken", "count"])
+            with contextlib.closing(_read_ahead(rows)) as batches:
+                for batch in batches:
+                    feed_counts(sink, batch, source.name)
             return
         if field not in columns:
             raise FormatError(
                 f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
             )
         _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-        for group in groups:
-            rows = _batch_rows(file.metadata.row_group(group), field)
-            for batch in _each(file.iter_batches(rows, row_groups=[group], columns=[field])):
+        with contextlib.closing(_read_ahead(_batches(file, groups, field))) as batches:
+            for batch in batches:
                 if sink.is_full():
                     return
                 feed_arrow(sink, batch.column(0))
@@ -273,9 +289,45 @@ def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
         raise FormatError(f"{source.name}: {_first_line(error)}") from error
 
 
-def _each(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    while (batch := _waited_for(lambda: next(batches, None))) is not None:
-        yield batch
+def _batches(file: pq.ParquetFile, groups: Sequence[int], field: str) -> Iterator[pa.RecordBatch]:
+    for group in groups:
+        rows = _batch_rows(file.metadata.row_group(group), field)
+        yield from file.iter_batches(rows, row_groups=[group], columns=[field])
+
+
+def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    """The batches, read on a thread while the one before is worked on.
+
+    Waiting hears Ctrl-C at once, pyarrow at work does not.
+    """
+    results: SimpleQueue[tuple[pa.RecordBatch | None, BaseException | None]] = SimpleQueue()
+    wanted = threading.Semaphore(2)
+    given_up = False
+
+    def run() -> None:
+        try:
+            for batch in batches:
+                wanted.acquire()
+                if given_up:
+                    return
+                results.put((batch, None))
+            results.put((None, None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        while True:
+            batch, error = results.get()
+            if error is not None:
+                raise error
+            if batch is None:
+                return
+            wanted.release()
+            yield batch
+    finally:
+        given_up = True
+        wanted.release()
 
 
 def _waited_for(call: Callable[[], Any]) -> Any:

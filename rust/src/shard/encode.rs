@@ -160,7 +160,7 @@ impl Work for EncodeWork {
     fn batch(&mut self, index: u64, batch: Batch, stop: &AtomicBool) -> Result<()> {
         // The data may be an Arrow buffer that many batches share: only their own pieces count.
         let num_bytes: usize = batch.pieces.iter().map(|piece| piece.range.len()).sum();
-        let mut ids = Vec::with_capacity(num_bytes / 3);
+        let mut ids = Vec::with_capacity(num_bytes / 2);
         let mut pieces = Vec::with_capacity(batch.pieces.len());
         for (piece, text) in batch.iter() {
             let start = ids.len();

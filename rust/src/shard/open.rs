@@ -162,7 +162,18 @@ impl OpenShard {
         let written = self.write_header(tokens);
         written.map_err(Error::io(&self.path))?;
         let temporary = temporary(&self.path);
-        let sha256 = sha256_file(&temporary, &mut |_| !stop.load(Ordering::Relaxed))?;
+        let file = self.file.as_ref().map(BufWriter::get_ref);
+        // The disk writes while the processor hashes.
+        let (synced, sha256) = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| file.map_or(Ok(()), File::sync_all));
+            let sha256 = sha256_file(&temporary, &mut |_| !stop.load(Ordering::Relaxed));
+            let synced = syncing
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (synced, sha256)
+        });
+        synced.map_err(Error::io(&self.path))?;
+        let sha256 = sha256?;
         fs::rename(&temporary, &self.path).map_err(Error::io(&self.path))?;
         self.file = None;
         Ok(ShardInfo {
@@ -184,8 +195,7 @@ impl OpenShard {
         let file = writer.get_mut();
         file.set_len(HEADER_BYTES as u64 + tokens * self.width as u64)?;
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(&header(self.width, tokens))?;
-        file.sync_all()
+        file.write_all(&header(self.width, tokens))
     }
 }
 
