@@ -139,7 +139,7 @@ impl Cache {
         };
         let find = |line: &Line| {
             let [first, second] = line.keys;
-            let way = if is_it(first) { 0 } else { 1 };
+            let way = usize::from(!is_it(first));
             (way == 0 || is_it(second)).then(|| line.ids[way])
         };
         // Only a full line sends entries to its neighbour.

@@ -12,14 +12,16 @@ use crate::pretokenize::key::{KEY_BYTES, Key};
 use crate::vocab::Vocab;
 
 /// The ordinary tokens that merging their own bytes does not make, in order of id. A few milliseconds per 100,000.
-pub fn unmade(vocab: &Vocab) -> Vec<u32> {
-    let (pairs, mut scratch) = (PairRanks::new(vocab), Scratch::default());
-    let never = AtomicBool::new(false);
-    vocab
-        .tokens()
-        .filter(|(id, bytes)| scratch.merge(&pairs, bytes, &never) != [*id])
-        .map(|(id, _)| id)
-        .collect()
+pub fn unmade(vocab: &Vocab) -> &[u32] {
+    vocab.unmade_once(|| {
+        let (pairs, mut scratch) = (PairRanks::new(vocab), Scratch::default());
+        let never = AtomicBool::new(false);
+        vocab
+            .tokens()
+            .filter(|(id, bytes)| scratch.merge(&pairs, bytes, &never) != [*id])
+            .map(|(id, _)| id)
+            .collect()
+    })
 }
 
 /// Bytes -> id of the ordinary tokens.
@@ -47,7 +49,7 @@ impl WholeTokens {
         let unmade = if vocab.only_merges() {
             unmade(vocab)
         } else {
-            Vec::new()
+            &[]
         };
         let tokens = vocab.tokens();
         for (id, bytes) in tokens.filter(|(id, _)| unmade.binary_search(id).is_err()) {
