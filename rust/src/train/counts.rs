@@ -10,7 +10,7 @@ use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes, prefetch};
 
 /// A short key's second word holds its length in the highest byte; this marks a long key, whose offset follows.
-const LONG: u64 = 0xff << 56;
+pub(super) const LONG: u64 = 0xff << 56;
 /// Pretokens whose slots are fetched together.
 const AHEAD: usize = 64;
 /// Slots of another table that are taken one after another, and the step from block to block, prime to their number.
@@ -18,11 +18,11 @@ const BLOCK: usize = 64;
 const SPREAD: usize = 1_000_003;
 
 #[derive(Clone, Copy, Default)]
-struct Slot {
-    low: u64,
-    high: u64,
+pub(super) struct Slot {
+    pub(super) low: u64,
+    pub(super) high: u64,
     /// 0 marks a free slot.
-    count: u64,
+    pub(super) count: u64,
 }
 
 // SAFETY: numbers only.
@@ -30,7 +30,7 @@ unsafe impl Plain for Slot {}
 
 impl Slot {
     #[inline]
-    fn hash(self) -> u64 {
+    pub(super) fn hash(self) -> u64 {
         if self.high >= LONG {
             self.low
         } else {
@@ -56,13 +56,13 @@ struct Ahead {
 
 /// Pretokens and their counts.
 pub struct Counts {
-    slots: Table<Slot>,
+    pub(super) slots: Table<Slot>,
     mask: usize,
-    used: usize,
+    pub(super) used: usize,
     /// With more it grows.
-    most: usize,
+    pub(super) most: usize,
     /// Long keys, each behind its length as eight bytes.
-    arena: Vec<u8>,
+    pub(super) arena: Vec<u8>,
     total: u64,
     /// Neighbouring bytes in all pretokens together.
     pairs: u128,
@@ -75,7 +75,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    fn with_slots(slots: usize) -> Self {
+    pub(super) fn with_slots(slots: usize) -> Self {
         Self {
             slots: Table::new(slots),
             mask: slots - 1,
@@ -157,7 +157,7 @@ impl Counts {
         }
     }
 
-    fn sum_up(&mut self, total: u64, pairs: u128) {
+    pub(super) fn sum_up(&mut self, total: u64, pairs: u128) {
         self.total = self.total.saturating_add(total);
         self.pairs = self.pairs.saturating_add(pairs);
     }
@@ -236,9 +236,16 @@ impl Counts {
     }
 
     fn long(&self, slot: Slot) -> &[u8] {
-        let at = (slot.high & !LONG) as usize;
-        let (len, long) = self.arena[at..].split_first_chunk().expect("a length");
-        &long[..u64::from_le_bytes(*len) as usize]
+        long_at(&self.arena, slot)
+    }
+
+    /// Counts what a slot of another table holds.
+    pub(super) fn add_slot(&mut self, slot: Slot, other: &Self) {
+        if slot.high >= LONG {
+            self.add_long(other.long(slot), slot.low, slot.count);
+        } else {
+            self.bump((slot.low, slot.high), slot.hash(), slot.count);
+        }
     }
 
     #[cold]
@@ -274,11 +281,7 @@ impl Counts {
             let start = i * step % num_blocks * BLOCK;
             let slots = &other.slots[start..other.slots.len().min(start + BLOCK)];
             for slot in slots.iter().filter(|s| s.count > 0) {
-                if slot.high >= LONG {
-                    self.add_long(other.long(*slot), slot.low, slot.count);
-                } else {
-                    self.bump((slot.low, slot.high), slot.hash(), slot.count);
-                }
+                self.add_slot(*slot, other);
             }
         }
         self.sum_up(other.total, other.pairs);
@@ -399,6 +402,13 @@ pub(super) fn row_hash(pretoken: &[u8], count: u64, row: &mut Vec<u8>) -> u128 {
     row.extend_from_slice(pretoken);
     row.extend_from_slice(&count.to_le_bytes());
     xxhash_rust::xxh3::xxh3_128(row)
+}
+
+/// The long key of a slot.
+pub(super) fn long_at(arena: &[u8], slot: Slot) -> &[u8] {
+    let at = (slot.high & !LONG) as usize;
+    let (len, long) = arena[at..].split_first_chunk().expect("a length");
+    &long[..u64::from_le_bytes(*len) as usize]
 }
 
 #[inline]

@@ -26,6 +26,7 @@ mod count;
 mod counts;
 mod external;
 mod heap;
+mod join;
 mod limit;
 mod merge;
 mod neighbours;

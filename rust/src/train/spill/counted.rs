@@ -157,8 +157,9 @@ pub enum Rows {
     Sorted(Cursor),
 }
 
-/// All tables in one.
+/// All tables in one, made on as many threads as counted something.
 fn merged(tables: Vec<Counts>) -> Counts {
+    let threads = tables.iter().filter(|table| !table.is_empty()).count();
     let mut tables = tables.into_iter();
     let mut all = tables.next().unwrap_or_default();
     for mut table in tables {
@@ -166,7 +167,7 @@ fn merged(tables: Vec<Counts>) -> Counts {
         if table.len() > all.len() {
             std::mem::swap(&mut table, &mut all);
         }
-        all.merge(&table);
+        all.merge_on(&table, threads);
     }
     all
 }
