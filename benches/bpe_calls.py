@@ -90,7 +90,7 @@ def main() -> None:
                 for peer, done in runs.items()
             }
             others = [times for peer, times in figures.items() if peer != "nanobpe"]
-            best = [min(column) for column in zip(*others, strict=True)]
+            best = [min(column) for column in zip(*(others or figures.values()), strict=True)]
             for peer, times in figures.items():
                 shares = [f"{b / t:.2f}" for b, t in zip(best, times, strict=True)]
                 rows.append([name, peer, *(f"{t:.1f}" for t in times), *shares])

@@ -185,6 +185,7 @@ def _check_round_trip(
     limit = min(arguments.max_bytes or _CHECKED_BYTES, _CHECKED_BYTES)
     reading = Reading(arguments.field, tuple(arguments.split_on), limit, threads=arguments.threads)
     if arguments.memory is not None:
+        # The bound holds for this too: by default each thread has 32 MiB.
         tokenizer.cache_mib = 1
     checked = tally(tokenizer, again, reading)
     if checked.changed:

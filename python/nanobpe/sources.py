@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from nanobpe._core import FormatError
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 Kind = Literal["text", "jsonl", "parquet"]
+_T = TypeVar("_T")
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
@@ -295,59 +296,43 @@ def _batches(file: pq.ParquetFile, groups: Sequence[int], field: str) -> Iterato
         yield from file.iter_batches(rows, row_groups=[group], columns=[field])
 
 
-def _read_ahead(batches: Iterator[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-    """The batches, read on a thread while the one before is worked on.
+def _read_ahead(items: Iterator[_T]) -> Generator[_T]:
+    """The items, made on a thread while the one before is worked on.
 
-    Waiting hears Ctrl-C at once, pyarrow at work does not.
+    Waiting hears Ctrl-C at once, pyarrow at work does not: a page of parquet may hold a thousand
+    documents of a megabyte.
     """
-    results: SimpleQueue[tuple[pa.RecordBatch | None, BaseException | None]] = SimpleQueue()
+    # An item, or how it ended: an error, or None after the last.
+    results: SimpleQueue[tuple[_T] | BaseException | None] = SimpleQueue()
     wanted = threading.Semaphore(2)
     given_up = False
 
     def run() -> None:
         try:
-            for batch in batches:
+            for item in items:
                 wanted.acquire()
                 if given_up:
                     return
-                results.put((batch, None))
-            results.put((None, None))
+                results.put((item,))
+            results.put(None)
         except BaseException as error:
-            results.put((None, error))
+            results.put(error)
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        while True:
-            batch, error = results.get()
-            if error is not None:
-                raise error
-            if batch is None:
-                return
+        while (result := results.get()) is not None:
+            if isinstance(result, BaseException):
+                raise result
             wanted.release()
-            yield batch
+            yield result[0]
     finally:
         given_up = True
         wanted.release()
 
 
-def _waited_for(call: Callable[[], Any]) -> Any:
-    """What `call` gives on a thread: waiting hears Ctrl-C at once, pyarrow at work does not.
-
-    A page of parquet may hold a thousand documents of a megabyte.
-    """
-    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put((call(), None))
-        except BaseException as error:
-            results.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    found, error = results.get()
-    if error is not None:
-        raise error
-    return found
+def _waited_for(call: Callable[[], _T]) -> _T:
+    """What `call` gives on a thread; waiting hears Ctrl-C."""
+    return next(_read_ahead(call() for _ in range(1)))
 
 
 def _batch_rows(group: pq.RowGroupMetaData, field: str) -> int:

@@ -292,7 +292,7 @@ impl Vocab {
     }
 
     /// The tokens that merging does not make, as `find` tells: asked when a vocabulary is read, encodes and is written,
-    /// and a third of the time of each.
+    /// where it was half of the time (r50k: 30 -> 16 ms).
     pub(crate) fn unmade_once(&self, find: impl FnOnce() -> Vec<u32>) -> &[u32] {
         self.unmade.get_or_init(find)
     }

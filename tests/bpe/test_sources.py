@@ -4,6 +4,8 @@ import gzip
 import io
 import itertools
 import json
+import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -208,3 +210,27 @@ def test_all_ways_in_give_one_vocabulary(tmp_path):
     for name in ("a.txt", "a.jsonl", "a.jsonl.gz", "a.parquet", "a.jso*"):
         vocab = nanobpe.train(tmp_path / name, 280, split_on=("<|x|>",))
         assert vocab == wanted, name
+
+
+def test_reading_ahead_gives_all_in_order_and_then_the_error():
+    def items():
+        yield from range(5)
+        raise OSError("the disk is gone")
+
+    ahead = sources._read_ahead(items())
+    assert [next(ahead) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(ahead)
+
+
+def test_reading_ahead_stops_when_no_more_is_taken():
+    made = []
+    threads = threading.active_count()
+    ahead = sources._read_ahead(made.append(i) for i in range(99))
+    next(ahead)
+    ahead.close()
+    end = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() == threads
+    assert len(made) < 9
