@@ -19,6 +19,8 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for u64 {}
 // SAFETY: numbers.
 unsafe impl Plain for u128 {}
+// SAFETY: as its elements.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
 /// A table of a fixed length, zeroed, on memory of its own that is touched as it fills.
 ///

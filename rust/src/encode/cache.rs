@@ -172,11 +172,11 @@ impl Cache {
     pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32]) {
         let long = want.hash_of_long();
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
-        let held = Ids::new(ids);
-        let ids = if held.is_some() { &[] } else { ids };
         if self.mib == 0 || bytes.len() > LONGEST || !self.admits(want.place) {
             return;
         }
+        let held = Ids::new(ids);
+        let ids = if held.is_some() { &[] } else { ids };
         if !self.make_room(bytes.len(), ids.len()) {
             return;
         }

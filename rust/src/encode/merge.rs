@@ -5,23 +5,26 @@
 //! is older than the whole), so the buckets are walked once, in order. A vocabulary from a file may break that rule;
 //! the walk then goes back, and the result is still exact.
 
+use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::pairs::{NO_RANK, PairRanks};
+use super::lockstep::{Lockstep, SHORT};
+use super::pairs::{PairRanks, Table};
+#[cfg(target_arch = "x86_64")]
+use super::ranks::find_avx2;
+use super::ranks::{NO_RANK, RankTable, find};
 use crate::processor::Level;
 
 /// Up to this many bytes the array wins (measured: equal near 100 bytes of CJK text).
-const SHORT: usize = 64;
+const SEARCHED: usize = 64;
 const NONE: u32 = u32::MAX;
 /// Merges between two looks at the stop flag, well under a millisecond.
 const MERGES_PER_LOOK: usize = 4096;
 
-/// Up to this many bytes everything lies in registers and on the stack.
-const SMALL: usize = 32;
-
 /// Working memory of the merge loops, kept between calls.
 #[derive(Default)]
 pub struct Scratch {
+    lockstep: Lockstep,
     ids: Vec<u32>,
     /// Rank of the pair that begins at each position.
     ranks: Vec<u32>,
@@ -35,8 +38,13 @@ pub struct Scratch {
 impl Scratch {
     /// The ids of one pretoken; nonsense once `stop` is set.
     pub fn merge(&mut self, pairs: &PairRanks, bytes: &[u8], stop: &AtomicBool) -> &[u32] {
-        if bytes.len() <= SMALL {
-            self.merge_small(pairs, bytes);
+        if bytes.len() <= SHORT {
+            let mut ids = std::mem::take(&mut self.ids);
+            ids.clear();
+            self.merge_all(pairs, iter::once((0, bytes)), |_, merged| {
+                ids.extend(merged)
+            });
+            self.ids = ids;
             return &self.ids;
         }
         let len = bytes.len() as u32;
@@ -51,7 +59,7 @@ impl Scratch {
         self.prev.clear();
         self.prev.push(NONE);
         self.prev.extend(0..len - 1);
-        if bytes.len() <= SHORT {
+        if bytes.len() <= SEARCHED {
             self.merge_by_search(pairs);
         } else {
             self.merge_by_buckets(pairs, stop);
@@ -66,18 +74,33 @@ impl Scratch {
         &self.ids
     }
 
-    fn merge_small(&mut self, pairs: &PairRanks, bytes: &[u8]) {
-        self.ids.clear();
-        match pairs.level() {
-            Level::Portable => merge_small(pairs, bytes, &mut self.ids),
+    /// Merges many pretokens of up to [`SHORT`] bytes; `done` is told the number of each and its ids, in any order.
+    pub fn merge_all<'a>(
+        &mut self,
+        pairs: &PairRanks,
+        texts: impl Iterator<Item = (usize, &'a [u8])>,
+        done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
+    ) {
+        match (pairs.table(), pairs.level()) {
+            (Table::Wide(table), _) => self.lockstep.merge(pairs, table, find, texts, done),
+            (Table::Narrow(table), Level::Portable) => {
+                self.lockstep.merge(pairs, table, find, texts, done);
+            }
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
+            (Table::Narrow(table), Level::Avx2) => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
-                    merge_small(pairs, bytes, out);
+                fn avx2<'a>(
+                    lockstep: &mut Lockstep,
+                    pairs: &PairRanks,
+                    table: &RankTable<u64>,
+                    texts: impl Iterator<Item = (usize, &'a [u8])>,
+                    done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
+                ) {
+                    let find = |line: &_, key| find_avx2(line, key);
+                    lockstep.merge(pairs, table, find, texts, done);
                 }
                 // SAFETY: a processor of this level has the features.
-                unsafe { avx2(pairs, bytes, &mut self.ids) }
+                unsafe { avx2(&mut self.lockstep, pairs, table, texts, done) }
             }
         }
     }
@@ -165,104 +188,6 @@ impl Scratch {
             *self = Self::default();
         }
     }
-}
-
-/// Appends the ids of at most [`SMALL`] bytes.
-// Only what is inlined takes on the features of its caller.
-#[inline(always)]
-fn merge_small(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
-    // Rank and position in one number, so that the least is of least rank and leftmost. Ranks have 26 bits, and what
-    // does not merge is still above all others.
-    const POSITION: u32 = SMALL as u32 - 1;
-    const BITS: u32 = POSITION.count_ones();
-    const NO_ENTRY: u32 = NO_RANK << BITS;
-    let entry = |rank: u32, at: usize| rank << BITS | at as u32;
-    let mut entries = [NO_ENTRY; SMALL];
-    let mut ids = [0; SMALL];
-    let mut len = bytes.len();
-    match pairs.characters().filter(|_| !bytes.is_ascii()) {
-        None => {
-            for (id, &byte) in ids.iter_mut().zip(bytes) {
-                *id = pairs.byte_id(byte);
-            }
-            for (at, pair) in bytes.windows(2).enumerate() {
-                entries[at] = entry(pairs.byte_rank(pair[0], pair[1]), at);
-            }
-        }
-        Some(characters) => {
-            // Bytes as numbers, 256 for what is more.
-            let mut single = [256; SMALL];
-            let mut at = 0;
-            len = 0;
-            while at < bytes.len() {
-                if let Some((first, second, num)) = characters.at(pairs.joints(), bytes, at) {
-                    ids[len] = first;
-                    len += 1;
-                    if let Some(second) = second {
-                        ids[len] = second;
-                        len += 1;
-                    }
-                    at += num;
-                } else {
-                    (ids[len], single[len]) = (pairs.byte_id(bytes[at]), u16::from(bytes[at]));
-                    len += 1;
-                    at += 1;
-                }
-            }
-            for at in 0..len - 1 {
-                let rank = if single[at] | single[at + 1] < 256 {
-                    pairs.byte_rank(single[at] as u8, single[at + 1] as u8)
-                } else {
-                    pairs.rank(ids[at], ids[at + 1])
-                };
-                entries[at] = entry(rank, at);
-            }
-        }
-    }
-    // Positions of the neighbours; at both ends there are none.
-    let mut next: [u8; SMALL] = std::array::from_fn(|at| at as u8 + 1);
-    let mut prev: [u8; SMALL] = std::array::from_fn(|at| (at as u8).wrapping_sub(1));
-    let used = len.next_multiple_of(8);
-    loop {
-        let least = least(&entries[..used]);
-        if least >= NO_ENTRY {
-            break;
-        }
-        let at = (least & POSITION) as usize;
-        let right = usize::from(next[at]);
-        let id = pairs.result(least >> BITS);
-        let after = usize::from(next[right]);
-        ids[at] = id;
-        next[at] = after as u8;
-        entries[right] = NO_ENTRY;
-        entries[at] = NO_ENTRY;
-        if after < len {
-            prev[after] = at as u8;
-            entries[at] = entry(pairs.rank(id, ids[after]), at);
-        }
-        if at > 0 {
-            let before = usize::from(prev[at]);
-            entries[before] = entry(pairs.rank(ids[before], id), before);
-        }
-    }
-    let mut at = 0;
-    while at < len {
-        out.push(ids[at]);
-        at = usize::from(next[at]);
-    }
-}
-
-/// The least of a multiple of eight numbers.
-#[inline]
-fn least(numbers: &[u32]) -> u32 {
-    let (eights, _) = numbers.as_chunks::<8>();
-    let mut least = [u32::MAX; 8];
-    for eight in eights {
-        for (least, number) in least.iter_mut().zip(eight) {
-            *least = (*least).min(*number);
-        }
-    }
-    least.into_iter().fold(u32::MAX, u32::min)
 }
 
 /// Positions by rank: a stack for each rank, and a bit set of those that hold something.

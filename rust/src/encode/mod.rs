@@ -28,15 +28,18 @@ mod characters;
 pub mod decode;
 mod filter;
 mod joints;
+mod lockstep;
 mod lookup;
 mod merge;
 mod pairs;
 mod pool;
+mod ranks;
 pub mod spans;
 pub mod special;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod wanted;
 mod whole;
 
@@ -44,6 +47,7 @@ use cache::Cache;
 pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
+use unknown::Unknown;
 use wanted::{AHEAD, Rest, Wanted};
 use whole::WholeTokens;
 pub(crate) use whole::unmade;
@@ -66,6 +70,7 @@ struct State {
     cache: Cache,
     /// The group at hand.
     wanted: [Wanted; AHEAD],
+    unknown: Unknown,
     scratch: Scratch,
 }
 
@@ -129,10 +134,20 @@ impl Encoder {
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) -> Result<()> {
-        self.pattern.for_some_while(text, |pretokens| {
+        let all = self.pattern.for_some_while(text, |pretokens| {
             self.encode_some(state, pretokens, out, stop);
             !stop.load(Ordering::Relaxed)
-        })?;
+        });
+        let State {
+            cache,
+            scratch,
+            unknown,
+            ..
+        } = state;
+        if !unknown.is_empty() {
+            unknown.resolve(self, (cache, scratch), out, stop);
+        }
+        all?;
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
@@ -154,6 +169,7 @@ impl Encoder {
                 let mut state = Box::new(State {
                     cache: Cache::new(mib, self.level),
                     wanted: [Wanted::default(); AHEAD],
+                    unknown: Unknown::default(),
                     scratch: Scratch::default(),
                 });
                 state.know(&self.whole);
@@ -170,53 +186,37 @@ impl Encoder {
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
+        let State {
+            cache,
+            wanted,
+            unknown,
+            scratch,
+        } = state;
+        let text = pretokens.text;
         let mut rest = Rest::new(pretokens);
         loop {
-            let num = rest.take(self.pairs.joints(), &state.cache, &mut state.wanted);
-            if num == 0 {
-                return;
-            }
+            let num = rest.take(self.pairs.joints(), cache, wanted);
             let mut done = 0;
             loop {
-                // SAFETY: the state's cache is the one that `take` had.
-                done += unsafe { state.cache.get_some(&state.wanted[done..num], out) };
+                // SAFETY: the cache is the one that `take` had.
+                done += unsafe { cache.get_some(&wanted[done..num], out) };
                 if done == num {
                     break;
                 }
-                let want = state.wanted[done];
-                match state.cache.get(&want, pretokens.text) {
-                    Some(ids) => state.cache.append(ids, out),
-                    None => self.encode_new(state, &want, pretokens.text, out, stop),
+                let want = wanted[done];
+                match cache.get(&want, text) {
+                    Some(ids) => cache.append(ids, out),
+                    None => unknown.push(want, text, out.len()),
                 }
                 done += 1;
             }
+            if unknown.is_full() {
+                unknown.resolve(self, (cache, scratch), out, stop);
+            }
+            if num == 0 {
+                return;
+            }
         }
-    }
-
-    /// Appends the ids of a pretoken, or a part of one, that the cache does not know, and tells it.
-    #[inline(never)]
-    fn encode_new(
-        &self,
-        state: &mut State,
-        want: &Wanted,
-        text: &[u8],
-        out: &mut Vec<u32>,
-        stop: &AtomicBool,
-    ) {
-        let whole = if want.is_whole() {
-            self.whole.get(want, text)
-        } else {
-            None
-        };
-        let one;
-        let ids = if let Some(id) = whole {
-            one = [id];
-            &one
-        } else {
-            state.scratch.merge(&self.pairs, want.bytes(text), stop)
-        };
-        out.extend_from_slice(ids);
-        state.cache.put(want, text, ids);
     }
 }
 

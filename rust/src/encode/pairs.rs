@@ -1,29 +1,21 @@
 //! Which two adjacent ids merge, and how early: a flat table that a merge loop asks twice per merge.
 //!
-//! Each answer waits for memory, so little of it is used: a slot is one word, on large pages, and most pairs that do
-//! not merge are told by a filter.
+//! Each answer waits for memory, so little of it is used: one line, on large pages ([`ranks`](super::ranks)).
 
 use std::sync::atomic::AtomicBool;
 
 use super::Scratch;
 use super::characters::Characters;
-use super::filter::Filter;
 use super::joints::Joints;
-use crate::memory::Table;
-use crate::pretokenize::key::fold;
+use super::ranks::{NO_RANK, RankTable, Slot, find};
 use crate::processor::Level;
 use crate::vocab::{Merge, Vocab};
-
-/// The rank of a pair that does not merge.
-pub const NO_RANK: u32 = u32::MAX;
 
 /// Ranks of pairs. Pairs of single bytes, where every pretoken starts, have a dense table of 256 KiB.
 pub struct PairRanks {
     byte_ids: [u32; 256],
     byte_pairs: Box<[u32]>,
-    /// Most pairs that are asked for do not merge.
-    filter: Filter,
-    slots: Slots,
+    table: Table,
     /// The id that the merge of each rank makes; empty if it is the rank itself.
     results: Box<[u32]>,
     num_ranks: usize,
@@ -32,52 +24,11 @@ pub struct PairRanks {
     level: Level,
 }
 
-/// Open addressing, at most half full. 0 is a free slot.
-enum Slots {
-    /// 21 bits for each id, then 22 for the rank + 1: any vocabulary in use.
-    Narrow(Table<u64>),
-    Wide(Table<u128>),
+/// Words of which one holds the ids and ranks.
+pub enum Table {
+    Narrow(RankTable<u64>),
+    Wide(RankTable<u128>),
 }
-
-/// A slot: left id, right id and the rank + 1.
-trait Slot: Copy + PartialEq + 'static {
-    /// Bits of an id.
-    const ID: u32;
-    /// The rank + 1 in it, 0 if it is that of another pair.
-    fn rank_of(self, left: u32, right: u32) -> u32;
-    fn is_free(self) -> bool;
-    fn new(left: u32, right: u32, rank: u32) -> Self;
-}
-
-macro_rules! slot {
-    ($word:ty, $id:literal, $rank:literal) => {
-        impl Slot for $word {
-            const ID: u32 = $id;
-
-            #[inline]
-            fn rank_of(self, left: u32, right: u32) -> u32 {
-                // What is left of the highest bits is the rank if the others are equal.
-                let rest = self ^ Self::new(left, right, 0);
-                if rest >> $rank == 0 { rest as u32 } else { 0 }
-            }
-
-            #[inline]
-            fn is_free(self) -> bool {
-                self == 0
-            }
-
-            #[inline]
-            fn new(left: u32, right: u32, rank: u32) -> Self {
-                <$word>::from(left) << ($id + $rank)
-                    | <$word>::from(right) << $rank
-                    | <$word>::from(rank)
-            }
-        }
-    };
-}
-
-slot!(u64, 21, 22);
-slot!(u128, 32, 32);
 
 impl PairRanks {
     /// The table of a vocabulary's merges; of a pair listed twice, the first place counts.
@@ -91,15 +42,15 @@ impl PairRanks {
         let merges = vocab.merges();
         // In most vocabularies the ids say the order, and need not be looked up by it.
         let by_id = merges.is_sorted_by(|a, b| a.id < b.id);
-        let num_slots = (2 * merges.len()).max(2);
-        let mut table = Self {
+        let is_narrow = vocab.len() <= <u64 as Slot>::NO_ID as usize
+            && merges.len() < <u64 as Slot>::MOST_RANKS;
+        let mut pairs = Self {
             byte_ids,
             byte_pairs: vec![NO_RANK; 1 << 16].into(),
-            filter: Filter::new(merges.len()),
-            slots: if vocab.len() <= 1 << <u64 as Slot>::ID {
-                Slots::Narrow(Table::new(num_slots))
+            table: if is_narrow {
+                Table::Narrow(RankTable::new(merges.len()))
             } else {
-                Slots::Wide(Table::new(num_slots))
+                Table::Wide(RankTable::new(merges.len()))
             },
             results: Box::default(),
             num_ranks: merges.len(),
@@ -108,28 +59,26 @@ impl PairRanks {
             level,
         };
         if by_id {
-            table.num_ranks = merges.last().map_or(0, |merge| merge.id as usize + 1);
+            pairs.num_ranks = merges.last().map_or(0, |merge| merge.id as usize + 1);
         } else {
-            table.results = merges.iter().map(|m| m.id).collect();
+            pairs.results = merges.iter().map(|m| m.id).collect();
         }
         for (at, &Merge { left, right, id }) in (0u32..).zip(merges) {
-            let hash = hash(left, right);
             let rank = if by_id { id } else { at };
-            match &mut table.slots {
-                Slots::Narrow(slots) => put(slots, hash, Slot::new(left, right, rank + 1)),
-                Slots::Wide(slots) => put(slots, hash, Slot::new(left, right, rank + 1)),
+            match &mut pairs.table {
+                Table::Narrow(table) => table.insert(left, right, rank),
+                Table::Wide(table) => table.insert(left, right, rank),
             }
-            table.filter.insert(hash);
         }
         for a in 0..256 {
             for b in 0..256 {
-                table.byte_pairs[a << 8 | b] = table.rank(byte_ids[a], byte_ids[b]);
+                pairs.byte_pairs[a << 8 | b] = pairs.rank(byte_ids[a], byte_ids[b]);
             }
         }
         let (mut scratch, never) = (Scratch::default(), AtomicBool::new(false));
-        table.characters =
-            Characters::new(vocab, |bytes| scratch.merge(&table, bytes, &never).to_vec());
-        table
+        pairs.characters =
+            Characters::new(vocab, |bytes| scratch.merge(&pairs, bytes, &never).to_vec());
+        pairs
     }
 
     /// Where no token reaches across.
@@ -142,18 +91,18 @@ impl PairRanks {
         self.characters.as_ref()
     }
 
+    /// The ranks of all pairs.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.
     #[inline]
     pub fn rank(&self, left: u32, right: u32) -> u32 {
-        let hash = hash(left, right);
-        if !self.filter.may_have(hash) {
-            return NO_RANK;
+        match &self.table {
+            Table::Narrow(table) => table.rank_from(table.place(left, right), left, right, find),
+            Table::Wide(table) => table.rank_from(table.place(left, right), left, right, find),
         }
-        let rank = match &self.slots {
-            Slots::Narrow(slots) => find(slots, hash, left, right),
-            Slots::Wide(slots) => find(slots, hash, left, right),
-        };
-        rank.wrapping_sub(1)
     }
 
     /// As [`PairRanks::rank`] for two single bytes.
@@ -188,43 +137,4 @@ impl PairRanks {
     pub fn num_ranks(&self) -> usize {
         self.num_ranks
     }
-}
-
-/// Puts a slot's word in the first free place, behind that of the same pair if there is one.
-fn put<S: Slot>(slots: &mut [S], hash: u64, slot: S) {
-    let mut at = place(slots, hash);
-    while !slots[at].is_free() {
-        at = following(slots, at);
-    }
-    slots[at] = slot;
-}
-
-/// The rank + 1 of the pair; 0 if it has none.
-#[inline]
-fn find<S: Slot>(slots: &[S], hash: u64, left: u32, right: u32) -> u32 {
-    let mut at = place(slots, hash);
-    loop {
-        let slot = slots[at];
-        let rank = slot.rank_of(left, right);
-        if rank != 0 || slot.is_free() {
-            return rank;
-        }
-        at = following(slots, at);
-    }
-}
-
-#[inline]
-fn place<S>(slots: &[S], hash: u64) -> usize {
-    ((u128::from(hash) * slots.len() as u128) >> 64) as usize
-}
-
-#[inline]
-fn following<S>(slots: &[S], at: usize) -> usize {
-    if at + 1 < slots.len() { at + 1 } else { 0 }
-}
-
-#[inline]
-fn hash(left: u32, right: u32) -> u64 {
-    let pair = u64::from(left) << 32 | u64::from(right);
-    fold(pair, 0x9e37_79b9_7f4a_7c15)
 }

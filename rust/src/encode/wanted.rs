@@ -58,6 +58,11 @@ impl Wanted {
         };
         &text[self.start..self.start + len]
     }
+
+    /// Whether it is the same as another of another text.
+    pub fn is_same(&self, text: &[u8], other: &Self, other_text: &[u8]) -> bool {
+        self.key == other.key && (!self.is_long() || self.bytes(text) == other.bytes(other_text))
+    }
 }
 
 /// The pretokens not yet looked up.
@@ -122,11 +127,6 @@ impl<'a> Rest<'a> {
             let hash = hash_bytes(&rest[..len]) ^ u64::from(!is_whole);
             long_key(hash, len, is_whole)
         };
-        let hash = if key.0 >> 112 == 0 {
-            key.0 as u64
-        } else {
-            key.hash()
-        };
         if len == rest.len() {
             self.pass(1);
             self.is_cut = false;
@@ -134,6 +134,11 @@ impl<'a> Rest<'a> {
             self.pretokens.start += len;
             self.is_cut = true;
         }
+        let hash = if key.0 >> 112 == 0 {
+            key.0 as u64
+        } else {
+            key.hash()
+        };
         cache.want(key, hash, start)
     }
 }

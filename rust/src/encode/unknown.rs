@@ -1,0 +1,158 @@
+//! Pretokens that the cache does not know: kept until there are many, merged side by side, and put where they belong.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+use super::Encoder;
+use super::cache::Cache;
+use super::lockstep::SHORT;
+use super::merge::Scratch;
+use super::wanted::Wanted;
+
+/// Pretokens kept at most.
+const MOST: usize = 512;
+/// Slots by which a pretoken is found among those kept.
+const SLOTS: usize = 4 * MOST;
+
+/// Pretokens that are not known, among others that are.
+pub struct Unknown {
+    /// Each once.
+    wanted: Vec<Wanted>,
+    /// Their bytes, end to end.
+    text: Vec<u8>,
+    /// Open addressing: the number + 1 of a pretoken, 0 for none.
+    slots: Box<[u16; SLOTS]>,
+    /// Which pretoken belongs before which of the known ids.
+    uses: Vec<(u16, usize)>,
+    /// Where in `ids` those of each lie.
+    ranges: Vec<Range<usize>>,
+    ids: Vec<u32>,
+    /// Numbers of the short ones that are no token.
+    short: Vec<usize>,
+}
+
+impl Default for Unknown {
+    fn default() -> Self {
+        Self {
+            wanted: Vec::new(),
+            text: Vec::new(),
+            slots: Box::new([0; SLOTS]),
+            uses: Vec::new(),
+            ranges: Vec::new(),
+            ids: Vec::new(),
+            short: Vec::new(),
+        }
+    }
+}
+
+impl Unknown {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
+    /// Whether there are enough to be merged.
+    pub fn is_full(&self) -> bool {
+        self.wanted.len() >= MOST
+    }
+
+    /// Keeps a pretoken of a text before the known id `at`.
+    pub fn push(&mut self, want: Wanted, text: &[u8], at: usize) {
+        let mut slot = want.key.hash() as usize % SLOTS;
+        let number = loop {
+            let Some(number) = self.slots[slot].checked_sub(1) else {
+                let number = self.wanted.len() as u16;
+                self.slots[slot] = number + 1;
+                let start = self.text.len();
+                self.text.extend_from_slice(want.bytes(text));
+                self.wanted.push(Wanted { start, ..want });
+                break number;
+            };
+            let kept = &self.wanted[usize::from(number)];
+            if kept.is_same(&self.text, &want, text) {
+                break number;
+            }
+            slot = (slot + 1) % SLOTS;
+        };
+        self.uses.push((number, at));
+    }
+
+    /// Puts the ids among the known ones, tells the cache, and keeps no pretoken.
+    #[inline(never)]
+    pub fn resolve(
+        &mut self,
+        encoder: &Encoder,
+        (cache, scratch): (&mut Cache, &mut Scratch),
+        out: &mut Vec<u32>,
+        stop: &AtomicBool,
+    ) {
+        self.find(encoder, scratch, stop);
+        self.insert(out);
+        for (want, ids) in self.wanted.iter().zip(&self.ranges) {
+            cache.put(want, &self.text, &self.ids[ids.clone()]);
+        }
+        self.wanted.clear();
+        self.text.clear();
+        self.slots.fill(0);
+        self.uses.clear();
+    }
+
+    /// The ids of all.
+    fn find(&mut self, encoder: &Encoder, scratch: &mut Scratch, stop: &AtomicBool) {
+        let Self {
+            wanted,
+            text,
+            ranges,
+            ids,
+            short,
+            ..
+        } = self;
+        ranges.clear();
+        ids.clear();
+        short.clear();
+        for (i, want) in wanted.iter().enumerate() {
+            let start = ids.len();
+            let whole = if want.is_whole() {
+                encoder.whole.get(want, text)
+            } else {
+                None
+            };
+            let bytes = want.bytes(text);
+            if let Some(id) = whole {
+                ids.push(id);
+            } else if bytes.len() <= SHORT {
+                short.push(i);
+            } else {
+                ids.extend_from_slice(scratch.merge(&encoder.pairs, bytes, stop));
+            }
+            ranges.push(start..ids.len());
+        }
+        let texts = short.iter().map(|&i| (i, wanted[i].bytes(text)));
+        scratch.merge_all(&encoder.pairs, texts, |i, merged| {
+            let start = ids.len();
+            ids.extend(merged);
+            ranges[i] = start..ids.len();
+        });
+    }
+
+    /// Puts the ids among the known ones, from the last on: each of those moves once.
+    fn insert(&self, out: &mut Vec<u32>) {
+        let ids_of = |number: u16| &self.ids[self.ranges[usize::from(number)].clone()];
+        let mut end = out.len();
+        let more: usize = self
+            .uses
+            .iter()
+            .map(|(number, _)| ids_of(*number).len())
+            .sum();
+        out.resize(end + more, 0);
+        let mut to = out.len();
+        for &(number, at) in self.uses.iter().rev() {
+            to -= end - at;
+            out.copy_within(at..end, to);
+            end = at;
+            let ids = ids_of(number);
+            to -= ids.len();
+            out[to..to + ids.len()].copy_from_slice(ids);
+        }
+    }
+}
