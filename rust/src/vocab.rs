@@ -221,7 +221,7 @@ impl Vocab {
         let mut parts: Vec<(u32, u32)> = Vec::new(); // (start, id) of each part
         for id in 0..self.spans.len() as u32 {
             let bytes = self.bytes(id);
-            if bytes.len() < 2 || self.ids.get(bytes) != Some(&id) {
+            if bytes.len() < 2 || self.is_added(id) {
                 continue;
             }
             parts.clear();
@@ -271,7 +271,12 @@ impl Vocab {
     pub fn tokens(&self) -> impl Iterator<Item = (u32, &[u8])> {
         (0..self.spans.len() as u32)
             .map(|id| (id, self.bytes(id)))
-            .filter(|(id, bytes)| self.ids.get(*bytes) == Some(id))
+            .filter(|(id, bytes)| !bytes.is_empty() && !self.is_added(*id))
+    }
+
+    fn is_added(&self, id: u32) -> bool {
+        let found = self.added.binary_search_by_key(&id, |token| token.id);
+        found.is_ok()
     }
 
     /// Merges in order of priority.

@@ -5,7 +5,9 @@
 //! older than the token, all that is done before the character merges with others, so the order does not matter, and
 //! two merges of three are saved in CJK text.
 
+use super::Scratch;
 use super::joints::{Joints, character_len};
+use super::pairs::PairRanks;
 use crate::vocab::{Merge, Vocab};
 
 /// What the bytes of each character that merge become by themselves: one id or two.
@@ -15,24 +17,25 @@ pub struct Characters {
 }
 
 impl Characters {
-    /// The characters of a vocabulary; `merge` gives the ids of bytes. None if a token is older than a part of it.
-    pub fn new(vocab: &Vocab, mut merge: impl FnMut(&[u8]) -> Vec<u32>) -> Option<Self> {
+    /// The characters of a vocabulary. None if a token is older than a part of it.
+    pub fn new(vocab: &Vocab, pairs: &PairRanks) -> Option<Self> {
         if !parts_are_older(vocab) {
             return None;
         }
         let mut ids = vec![0; 1 << 16].into_boxed_slice();
-        let mut buffer = [0; 4];
-        for c in '\u{80}'..='\u{ffff}' {
-            let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            ids[c as usize] = match merge(bytes)[..] {
-                [one] => u64::from(one + 1),
-                [first, second] if bytes.len() > 2 => {
+        let all: String = ('\u{80}'..='\u{ffff}').collect();
+        let bytes = |(at, c): (usize, char)| (c as usize, &all.as_bytes()[at..at + c.len_utf8()]);
+        let texts = all.char_indices().map(bytes);
+        Scratch::default().merge_all(pairs, texts, |point, merged| {
+            ids[point] = match (merged.next(), merged.next(), merged.next()) {
+                (Some(one), None, _) => u64::from(one + 1),
+                (Some(first), Some(second), None) if point >= 0x800 => {
                     u64::from(first + 1) | u64::from(second + 1) << 32
                 }
                 // Nothing merges.
                 _ => 0,
             };
-        }
+        });
         Some(Self { ids })
     }
 

@@ -2,9 +2,6 @@
 //!
 //! Each answer waits for memory, so little of it is used: one line, on large pages ([`ranks`](super::ranks)).
 
-use std::sync::atomic::AtomicBool;
-
-use super::Scratch;
 use super::characters::Characters;
 use super::joints::Joints;
 use super::ranks::{NO_RANK, RankTable, Slot, find};
@@ -75,9 +72,7 @@ impl PairRanks {
                 pairs.byte_pairs[a << 8 | b] = pairs.rank(byte_ids[a], byte_ids[b]);
             }
         }
-        let (mut scratch, never) = (Scratch::default(), AtomicBool::new(false));
-        pairs.characters =
-            Characters::new(vocab, |bytes| scratch.merge(&pairs, bytes, &never).to_vec());
+        pairs.characters = Characters::new(vocab, &pairs);
         pairs
     }
 

@@ -5,24 +5,35 @@ use std::sync::atomic::AtomicBool;
 use rustc_hash::FxHashMap;
 
 use super::filter::Filter;
+use super::lockstep::SHORT;
 use super::wanted::Wanted;
 use super::{PairRanks, Scratch};
 use crate::memory::Table;
-use crate::pretokenize::key::{KEY_BYTES, Key};
+use crate::pretokenize::key::{KEY_BYTES, Key, prefetch};
 use crate::vocab::Vocab;
 
 /// The ordinary tokens that merging their own bytes does not make, in order of id. A few milliseconds per 100,000.
 pub fn unmade(vocab: &Vocab) -> &[u32] {
     vocab.unmade_once(|| {
         let (pairs, mut scratch) = (PairRanks::new(vocab), Scratch::default());
+        let (short, long): (Vec<_>, Vec<_>) =
+            vocab.tokens().partition(|(_, bytes)| bytes.len() <= SHORT);
+        let mut unmade = Vec::new();
+        let texts = short.into_iter().map(|(id, bytes)| (id as usize, bytes));
+        scratch.merge_all(&pairs, texts, |id, merged| {
+            let is_made = merged.next() == Some(id as u32) && merged.next().is_none();
+            unmade.extend((!is_made).then_some(id as u32));
+        });
         let never = AtomicBool::new(false);
-        vocab
-            .tokens()
-            .filter(|(id, bytes)| scratch.merge(&pairs, bytes, &never) != [*id])
-            .map(|(id, _)| id)
-            .collect()
+        let not_made = |(id, bytes)| (scratch.merge(&pairs, bytes, &never) != [id]).then_some(id);
+        unmade.extend(long.into_iter().filter_map(not_made));
+        unmade.sort_unstable();
+        unmade
     })
 }
+
+/// Tokens between the fetch of a slot and its use: the wait for memory is two thirds of making the table otherwise.
+const INSERTED_AHEAD: usize = 16;
 
 /// Bytes -> id of the ordinary tokens.
 pub struct WholeTokens {
@@ -52,17 +63,23 @@ impl WholeTokens {
             &[]
         };
         let tokens = vocab.tokens();
+        let mut short = Vec::with_capacity(vocab.len());
         for (id, bytes) in tokens.filter(|(id, _)| unmade.binary_search(id).is_err()) {
             whole.longest = whole.longest.max(bytes.len());
             if bytes.len() <= KEY_BYTES {
-                let key = Key::of(bytes);
-                whole.filter.insert(key.hash());
-                let at = whole.slot(key);
-                whole.keys[at] = key.0;
-                whole.ids[at] = id;
+                short.push((Key::of(bytes), id));
             } else {
                 whole.long.insert(bytes.into(), id);
             }
+        }
+        for (i, &(key, id)) in short.iter().enumerate() {
+            if let Some((key, _)) = short.get(i + INSERTED_AHEAD) {
+                prefetch(&whole.keys[whole.place(*key)]);
+            }
+            whole.filter.insert(key.hash());
+            let at = whole.slot(key);
+            whole.keys[at] = key.0;
+            whole.ids[at] = id;
         }
         whole
     }
@@ -74,10 +91,16 @@ impl WholeTokens {
             .map(|(key, id)| (Key(*key), *id))
     }
 
+    /// Where the search for a key begins.
+    #[inline]
+    fn place(&self, key: Key) -> usize {
+        ((u128::from(key.hash()) * self.keys.len() as u128) >> 64) as usize
+    }
+
     /// The slot that holds the key, or the free one where it would be.
     #[inline]
     fn slot(&self, key: Key) -> usize {
-        let mut at = ((u128::from(key.hash()) * self.keys.len() as u128) >> 64) as usize;
+        let mut at = self.place(key);
         while self.keys[at] != key.0 && self.keys[at] != 0 {
             at = if at + 1 < self.keys.len() { at + 1 } else { 0 };
         }
