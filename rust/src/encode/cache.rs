@@ -98,7 +98,8 @@ impl Cache {
         let num_lines = ((3 * mib) << 18) / size_of::<Line>();
         Self {
             mib,
-            lines: Table::new(num_lines.max(2)),
+            // Their number times 32 bits of a hash is to fit in 64.
+            lines: Table::new(num_lines.clamp(2, u32::MAX as usize)),
             level,
             refused: 0,
             bytes: Vec::new(),
@@ -116,16 +117,16 @@ impl Cache {
         2 * self.lines.len()
     }
 
-    /// The line of a hash.
+    /// The line of a key.
     #[inline]
-    pub(super) fn place(&self, hash: u64) -> usize {
-        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
+    pub(super) fn place(&self, key: Key) -> usize {
+        (((key.spread() >> 32) * self.lines.len() as u64) >> 32) as usize
     }
 
     /// A pretoken that is to be looked up soon, whose line is fetched.
     #[inline]
-    pub fn want(&self, key: Key, hash: u64, start: usize) -> Wanted {
-        let place = self.place(hash);
+    pub fn want(&self, key: Key, start: usize) -> Wanted {
+        let place = self.place(key);
         prefetch(&self.lines[place]);
         Wanted { key, place, start }
     }

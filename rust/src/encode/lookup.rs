@@ -1,7 +1,11 @@
 //! The two loops in which encoding spends its time: from pretokens to keys, and from keys to ids.
 //!
 //! Each instruction counts here (English has a pretoken for every 4.5 bytes), so there are no checks of bounds, ids
-//! are written eight at a time whatever their number, and AVX2 compares both keys of a line at once.
+//! are written eight at a time whatever their number, AVX2 compares both keys of a line at once, and AVX-512 makes eight
+//! keys at once.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::cache::{Cache, Ids, Line, ROOM};
 use super::wanted::Wanted;
@@ -23,6 +27,9 @@ impl Cache {
                 // SAFETY: a processor of this level has the features.
                 unsafe { avx2(self, pretokens, wanted) }
             }
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::want_some(self, pretokens, wanted) },
         }
     }
 
@@ -45,6 +52,19 @@ impl Cache {
                 // SAFETY: a processor of this level has the features.
                 unsafe { avx2(self, wanted, out) }
             }
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => {
+                #[target_feature(
+                    enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2"
+                )]
+                unsafe fn avx512(cache: &Cache, wanted: &[Wanted], out: &mut Vec<u32>) -> usize {
+                    let way = |line: &Line, key| avx2_way(line, key);
+                    // SAFETY: as the caller says.
+                    unsafe { get_some(cache, wanted, out, way, |ids| avx2_ids(ids)) }
+                }
+                // SAFETY: a processor of this level has the features.
+                unsafe { avx512(self, wanted, out) }
+            }
         }
     }
 }
@@ -55,8 +75,12 @@ impl Cache {
 fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
     let Pretokens { text, start, ends } = pretokens;
     let ends = &ends[..ends.len().min(wanted.len())];
-    // A key reads 16 bytes.
-    let ends = &ends[..ends.partition_point(|end| end + 16 <= text.len())];
+    // A key reads 16 bytes, so those near the end of the text wait for another way.
+    let near = text.len().saturating_sub(15);
+    let ends = match ends.last() {
+        Some(&last) if last >= near => &ends[..ends.partition_point(|&end| end < near)],
+        _ => ends,
+    };
     let mut start = start;
     for (i, &end) in ends.iter().enumerate() {
         let len = end - start;
@@ -67,7 +91,7 @@ fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> 
         // than `wanted`.
         unsafe {
             let key = Key::new_unchecked(text, start, len);
-            let place = cache.place(key.hash());
+            let place = cache.place(key);
             prefetch(cache.lines.get_unchecked(place));
             *wanted.get_unchecked_mut(i) = Wanted { key, place, start };
         }
@@ -171,7 +195,7 @@ mod tests {
             prop_assert_eq!(held.num(), ids.len());
             prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
             #[cfg(target_arch = "x86_64")]
-            if Level::best() == Level::Avx2 {
+            if Level::all().any(|level| level == Level::Avx2) {
                 // SAFETY: the processor has AVX2.
                 prop_assert_eq!(unsafe { avx2_ids(held) }, held.get());
             }
@@ -186,10 +210,53 @@ mod tests {
             let found = way(&line, key);
             prop_assert_eq!(found.map(|way| keys[way]), keys.contains(&key.0).then_some(key.0));
             #[cfg(target_arch = "x86_64")]
-            if Level::best() == Level::Avx2 {
+            if Level::all().any(|level| level == Level::Avx2) {
                 // SAFETY: the processor has AVX2.
                 let also = unsafe { avx2_way(&line, key) };
                 prop_assert_eq!(also.map(|way| keys[way]), found.map(|way| keys[way]));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_level_wants_alike(
+            lens in prop::collection::vec(prop_oneof![30 => 1usize..=KEY_BYTES, 1 => 16usize..40], 0..80),
+            bytes in prop::collection::vec(any::<u8>(), 2000),
+            start in 0usize..70,
+            behind in 0usize..20,
+            room in 0usize..70,
+        ) {
+            let ends: Vec<usize> = lens
+                .iter()
+                .scan(start, |at, len| {
+                    *at += len;
+                    Some(*at)
+                })
+                .collect();
+            let text = &bytes[..ends.last().map_or(start, |last| last + behind)];
+            let pretokens = Pretokens { text, start, ends: &ends };
+            let want = |level| {
+                let cache = Cache::new(1, level);
+                let mut wanted = vec![Wanted::default(); room];
+                let num = cache.want_some(pretokens, &mut wanted);
+                wanted.truncate(num);
+                wanted
+            };
+            // Those before the first that is long or too near the end of the text.
+            let fits = |(len, end): (&usize, &usize)| *len <= KEY_BYTES && end + 16 <= text.len();
+            let num = lens.iter().zip(&ends).take(room).take_while(|both| fits(*both)).count();
+            let mut at = start;
+            let by_hand: Vec<Wanted> = lens[..num]
+                .iter()
+                .map(|&len| {
+                    let want = Cache::new(1, Level::Portable).want(Key::new(text, at, len), at);
+                    at += len;
+                    want
+                })
+                .collect();
+            for level in Level::all() {
+                prop_assert_eq!(&want(level), &by_hand, "{:?}", level);
             }
         }
     }

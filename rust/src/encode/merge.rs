@@ -71,7 +71,7 @@ impl Scratch {
         match pairs.level() {
             Level::Portable => merge_small(pairs, bytes, &mut self.ids),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
+            Level::Avx2 | Level::Avx512 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
                 fn avx2(pairs: &PairRanks, bytes: &[u8], out: &mut Vec<u32>) {
                     merge_small(pairs, bytes, out);

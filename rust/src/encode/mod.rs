@@ -226,7 +226,7 @@ impl State {
     fn know(&mut self, whole: &WholeTokens) {
         let most = self.cache.num_entries() / 16;
         for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
-            let want = self.cache.want(key, key.hash(), 0);
+            let want = self.cache.want(key, 0);
             self.cache.put(&want, &[], &[id]);
         }
     }

@@ -11,7 +11,8 @@ pub(super) const AHEAD: usize = 64;
 
 /// A pretoken to look up, or a part of one: half a line of the processor's cache.
 #[derive(Clone, Copy, Default)]
-#[repr(align(32))]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+#[repr(C, align(32))]
 pub struct Wanted {
     /// Of a longer one, what [`long_key`] makes.
     pub(super) key: Key,
@@ -122,11 +123,6 @@ impl<'a> Rest<'a> {
             let hash = hash_bytes(&rest[..len]) ^ u64::from(!is_whole);
             long_key(hash, len, is_whole)
         };
-        let hash = if key.0 >> 112 == 0 {
-            key.0 as u64
-        } else {
-            key.hash()
-        };
         if len == rest.len() {
             self.pass(1);
             self.is_cut = false;
@@ -134,6 +130,6 @@ impl<'a> Rest<'a> {
             self.pretokens.start += len;
             self.is_cut = true;
         }
-        cache.want(key, hash, start)
+        cache.want(key, start)
     }
 }

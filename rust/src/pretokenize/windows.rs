@@ -336,7 +336,7 @@ pub(super) fn classify(level: Level, bytes: &Bytes) -> Masks {
         Level::Portable => blocks::portable(bytes),
         // SAFETY: `Level::all` gives only what the processor has.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { blocks::avx2(bytes) },
+        Level::Avx2 | Level::Avx512 => unsafe { blocks::avx2(bytes) },
     }
 }
 
@@ -391,6 +391,12 @@ macro_rules! fills {
 fills!(portable, blocks::portable);
 #[cfg(target_arch = "x86_64")]
 fills!(avx2, blocks::avx2, "avx2,bmi1,bmi2,lzcnt,popcnt");
+#[cfg(target_arch = "x86_64")]
+fills!(
+    avx512,
+    blocks::avx2,
+    "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2"
+);
 /// The scanner of a kind at a level that the processor has.
 #[inline]
 pub(super) fn fill_for(kind: Kind, level: Level) -> Fill {
@@ -398,5 +404,7 @@ pub(super) fn fill_for(kind: Kind, level: Level) -> Fill {
         Level::Portable => portable(kind),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2(kind),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512(kind),
     }
 }
