@@ -64,8 +64,8 @@ pub struct Encoder {
 /// What one thread needs while it encodes.
 struct State {
     cache: Cache,
-    /// The group at hand.
-    wanted: [Wanted; AHEAD],
+    /// The group at hand and the next one, in turns.
+    wanted: [[Wanted; AHEAD]; 2],
     scratch: Scratch,
 }
 
@@ -153,7 +153,7 @@ impl Encoder {
             _ => {
                 let mut state = Box::new(State {
                     cache: Cache::new(mib, self.level),
-                    wanted: [Wanted::default(); AHEAD],
+                    wanted: [[Wanted::default(); AHEAD]; 2],
                     scratch: Scratch::default(),
                 });
                 state.know(&self.whole);
@@ -171,25 +171,30 @@ impl Encoder {
         stop: &AtomicBool,
     ) {
         let mut rest = Rest::new(pretokens);
-        loop {
-            let num = rest.take(self.pairs.joints(), &state.cache, &mut state.wanted);
-            if num == 0 {
-                return;
-            }
+        let joints = self.pairs.joints();
+        let mut num = rest.take(joints, &state.cache, &mut state.wanted[0]);
+        let mut turn = 0;
+        while num > 0 {
+            // The next group's lines arrive while this one is looked up.
+            let next = rest.take(joints, &state.cache, &mut state.wanted[turn ^ 1]);
             let mut done = 0;
             loop {
                 // SAFETY: the state's cache is the one that `take` had.
-                done += unsafe { state.cache.get_some(&state.wanted[done..num], out) };
+                done += unsafe {
+                    let wanted = &state.wanted[turn][done..num];
+                    state.cache.get_some(wanted, out)
+                };
                 if done == num {
                     break;
                 }
-                let want = state.wanted[done];
+                let want = state.wanted[turn][done];
                 match state.cache.get(&want, pretokens.text) {
                     Some(ids) => state.cache.append(ids, out),
                     None => self.encode_new(state, &want, pretokens.text, out, stop),
                 }
                 done += 1;
             }
+            (num, turn) = (next, turn ^ 1);
         }
     }
 
