@@ -16,7 +16,7 @@ pub(super) const AHEAD: usize = 64;
 pub struct Wanted {
     /// Of a longer one, what [`long_key`] makes.
     pub(super) key: Key,
-    /// Its line in the cache that made this.
+    /// Where its line is in the cache that made this, in bytes.
     pub(super) place: usize,
     /// Where it begins in the text.
     pub(super) start: usize,

@@ -1,11 +1,11 @@
 //! Eight pretokens at a time to keys and lines.
 
 use std::arch::x86_64::{
-    __m512i, _mm_loadu_si128, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_castsi128_si512,
-    _mm512_cmpgt_epu64_mask, _mm512_cmplt_epu8_mask, _mm512_inserti64x2, _mm512_loadu_si512,
-    _mm512_mask_mov_epi8, _mm512_maskz_mov_epi8, _mm512_mul_epu32, _mm512_mullo_epi64,
+    __m512i, _mm_loadu_si128, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_and_si512,
+    _mm512_castsi128_si512, _mm512_cmpgt_epu64_mask, _mm512_cmplt_epu8_mask, _mm512_inserti64x2,
+    _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_mul_epu32, _mm512_mullo_epi64,
     _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_set1_epi64, _mm512_setr_epi64,
-    _mm512_slli_epi64, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_unpackhi_epi64,
+    _mm512_srli_epi64, _mm512_sub_epi64, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi64,
 };
 
@@ -17,8 +17,10 @@ use crate::pretokenize::key::{KEY_BYTES, SPREAD, prefetch};
 /// Pretokens taken together: their ends fill a vector.
 const EIGHT: usize = 8;
 
+const LINE_BITS: u32 = size_of::<Line>().ilog2();
+
 /// For each of four keys, their bytes' places.
-static PLACES: [u8; 64] = {
+static IN_KEY: [u8; 64] = {
     let mut places = [0; 64];
     let mut i = 0;
     while i < 64 {
@@ -49,10 +51,12 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
         // SAFETY: the 64 bytes are there, and no alignment is needed.
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     };
-    let (places, words) = (load(&PLACES), WORDS.each_ref().map(load));
+    let (in_key, words) = (load(&IN_KEY), WORDS.each_ref().map(load));
     let [low, high] = SPREAD.map(u64::cast_signed);
     let factors = _mm512_setr_epi64(low, high, low, high, low, high, low, high);
     let num_lines = _mm512_set1_epi64(cache.lines.len() as i64);
+    let highest = _mm512_setr_epi64(0, 0xff << 56, 0, 0xff << 56, 0, 0xff << 56, 0, 0xff << 56);
+    let line_begins = _mm512_set1_epi64(-(1 << LINE_BITS));
     let longest = _mm512_set1_epi64(KEY_BYTES as i64);
     let first = _mm512_setr_epi64(0, 8, 2, 9, 4, 10, 6, 11);
     let second = _mm512_setr_epi64(1, 12, 3, 13, 5, 14, 7, 15);
@@ -89,27 +93,27 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
         let long = _mm512_cmpgt_epu64_mask(lens, longest);
         let key = |four: __m512i, words: __m512i| {
             let lens = _mm512_permutexvar_epi8(words, lens);
-            let bytes = _mm512_maskz_mov_epi8(_mm512_cmplt_epu8_mask(places, lens), four);
-            _mm512_mask_mov_epi8(bytes, 0x8000_8000_8000_8000, lens)
+            let bytes = _mm512_maskz_mov_epi8(_mm512_cmplt_epu8_mask(in_key, lens), four);
+            _mm512_ternarylogic_epi64::<0xf8>(bytes, lens, highest)
         };
         let keys = [key(four(0), words[0]), key(four(4), words[1])];
         let [a, b] = keys.map(|keys| _mm512_mullo_epi64(keys, factors));
         // Of keys 0, 4, 1, 5, 2, 6, 3, 7.
         let spread = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
         let lines = _mm512_mul_epu32(_mm512_srli_epi64::<32>(spread), num_lines);
-        let lines = _mm512_srli_epi64::<32>(lines);
-        let by_lines = |keys, order| {
-            let more = _mm512_permutex2var_epi64(lines, order, starts);
+        // The number of the line times its size.
+        let places = _mm512_and_si512(_mm512_srli_epi64::<{ 32 - LINE_BITS }>(lines), line_begins);
+        let by_places = |keys, order| {
+            let more = _mm512_permutex2var_epi64(places, order, starts);
             [front, back].map(|half| _mm512_permutex2var_epi64(keys, half, more))
         };
-        let all = [by_lines(keys[0], first), by_lines(keys[1], second)];
+        let all = [by_places(keys[0], first), by_places(keys[1], second)];
         // SAFETY: each want is two words of a key, its line and its start.
         *room = unsafe { std::mem::transmute::<[[__m512i; 2]; 2], [Wanted; EIGHT]>(all) };
-        let offsets = _mm512_slli_epi64::<{ size_of::<Line>().ilog2() }>(lines);
         // SAFETY: vectors of integers are what any bytes are.
-        for offset in unsafe { std::mem::transmute::<__m512i, [usize; EIGHT]>(offsets) } {
-            // SAFETY: where a line of the cache lies.
-            prefetch(unsafe { &*cache.lines.as_ptr().byte_add(offset) });
+        for place in unsafe { std::mem::transmute::<__m512i, [usize; EIGHT]>(places) } {
+            // SAFETY: it is one of the cache's.
+            prefetch(unsafe { cache.line(place) });
         }
         if long != 0 {
             return taken + long.trailing_zeros() as usize;
