@@ -77,7 +77,7 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
             start, ends[0], ends[1], ends[2], ends[3], ends[4], ends[5], ends[6],
         ];
         start = last;
-        // SAFETY: behind each start there are 16 bytes of text.
+        // SAFETY: ends ascend, so behind each start there are 16 bytes of text.
         let bytes = |i: usize| unsafe { _mm_loadu_si128(text.as_ptr().add(starts[i]).cast()) };
         let four = |i: usize| {
             let keys = _mm512_castsi128_si512(bytes(i));
