@@ -75,7 +75,7 @@ install: wheel
 	@touch $(EXTRAS)
 
 $(TOOLS):
-	@command -v cargo > /dev/null || { echo "error: cargo is not found; allowed: Rust 1.88 or newer" >&2; \
+	@command -v cargo > /dev/null || { echo "error: cargo is not found; allowed: Rust 1.89 or newer" >&2; \
 		echo "hint: https://rustup.rs installs it" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "error: $(PYTHON) is not Python 3.10 or newer" >&2; \

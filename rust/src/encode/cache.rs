@@ -35,8 +35,8 @@ pub(super) struct Line {
 // SAFETY: numbers only.
 unsafe impl Plain for Line {}
 
-/// An entry's ids: three of 20 bits in each half, lowest first, and their number in the highest four bits. Where they
-/// lie in the arena, the lower half is their place there and the upper one how many they are.
+/// An entry's ids, 20 bits each, lowest first, and their number in the highest byte. Where they lie in the arena, the
+/// lower half is their place there and the upper one how many they are.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Ids(pub(super) u128);
@@ -45,7 +45,7 @@ impl Ids {
     /// Bits of an id.
     pub(super) const BITS: u32 = 20;
     /// Where their number is.
-    const NUM: u32 = 124;
+    const NUM: u32 = 120;
     /// In the place of the number where the ids lie in the arena.
     const IN_ARENA: u128 = 15;
 
@@ -63,7 +63,7 @@ impl Ids {
 
     /// Where the bits of the i-th begin.
     const fn place(i: usize) -> u32 {
-        (i / 3 * 64 + i % 3 * Self::BITS as usize) as u32
+        i as u32 * Self::BITS
     }
 
     /// How many they are.
@@ -98,7 +98,8 @@ impl Cache {
         let num_lines = ((3 * mib) << 18) / size_of::<Line>();
         Self {
             mib,
-            lines: Table::new(num_lines.max(2)),
+            // Their number times 32 bits of a hash is to fit in 64.
+            lines: Table::new(num_lines.clamp(2, u32::MAX as usize)),
             level,
             refused: 0,
             bytes: Vec::new(),
@@ -116,24 +117,36 @@ impl Cache {
         2 * self.lines.len()
     }
 
-    /// The line of a hash.
+    /// Where the line of a key is, in bytes.
     #[inline]
-    pub(super) fn place(&self, hash: u64) -> usize {
-        ((u128::from(hash) * self.lines.len() as u128) >> 64) as usize
+    pub(super) fn place(&self, key: Key) -> usize {
+        let line = ((key.spread() >> 32) * self.lines.len() as u64) >> 32;
+        line as usize * size_of::<Line>()
+    }
+
+    /// The line at a place.
+    ///
+    /// # Safety
+    /// The place is one that [`Cache::place`] gave.
+    #[inline]
+    pub(super) unsafe fn line(&self, place: usize) -> &Line {
+        debug_assert!(place / size_of::<Line>() < self.lines.len());
+        // SAFETY: as the caller says.
+        unsafe { &*self.lines.as_ptr().byte_add(place) }
     }
 
     /// A pretoken that is to be looked up soon, whose line is fetched.
     #[inline]
-    pub fn want(&self, key: Key, hash: u64, start: usize) -> Wanted {
-        let place = self.place(hash);
-        prefetch(&self.lines[place]);
+    pub fn want(&self, key: Key, start: usize) -> Wanted {
+        let place = self.place(key);
+        prefetch(&self.lines[place / size_of::<Line>()]);
         Wanted { key, place, start }
     }
 
     /// The ids of a pretoken of a text if they are known.
     #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
-        let line = &self.lines[want.place];
+        let at = want.place / size_of::<Line>();
         let is_it = |key: u128| match want.hash_of_long() {
             None => key & !FAR == want.key.0,
             Some(hash) => key as u64 == hash && self.bytes_of(key) == Some(want.bytes(text)),
@@ -144,9 +157,10 @@ impl Cache {
             (way == 0 || is_it(second)).then(|| line.ids[way])
         };
         // Only a full line sends entries to its neighbour.
+        let line = &self.lines[at];
         find(line).or_else(|| {
             (line.keys[1] != 0)
-                .then(|| find(&self.lines[want.place ^ 1]))
+                .then(|| find(&self.lines[at ^ 1]))
                 .flatten()
         })
     }
@@ -170,9 +184,9 @@ impl Cache {
 
     /// Remembers the ids of a pretoken of a text, which must not be known.
     pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32]) {
-        let long = want.hash_of_long();
+        let (at, long) = (want.place / size_of::<Line>(), want.hash_of_long());
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
-        if self.mib == 0 || bytes.len() > LONGEST || !self.admits(want.place) {
+        if self.mib == 0 || bytes.len() > LONGEST || !self.admits(at) {
             return;
         }
         let held = Ids::new(ids);
@@ -192,13 +206,13 @@ impl Cache {
         let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
         self.bytes.extend_from_slice(bytes);
         self.ids.extend_from_slice(ids);
-        self.insert(want.place, key, held);
+        self.insert(at, key, held);
     }
 
     /// Whether a new entry gets in.
-    fn admits(&mut self, place: usize) -> bool {
+    fn admits(&mut self, at: usize) -> bool {
         let is_full = |line: &Line| line.keys[1] != 0;
-        if !is_full(&self.lines[place]) || !is_full(&self.lines[place ^ 1]) {
+        if !is_full(&self.lines[at]) || !is_full(&self.lines[at ^ 1]) {
             return true;
         }
         self.refused = self.refused.wrapping_add(1);
@@ -218,15 +232,15 @@ impl Cache {
     }
 
     /// Puts an entry in a free place of its line, else of the neighbour, else in the place of another.
-    fn insert(&mut self, place: usize, key: u128, ids: Ids) {
-        let free = |place: usize| {
-            let way = self.lines[place].keys.iter().position(|&key| key == 0)?;
-            Some((place, way))
+    fn insert(&mut self, at: usize, key: u128, ids: Ids) {
+        let free = |at: usize| {
+            let way = self.lines[at].keys.iter().position(|&key| key == 0)?;
+            Some((at, way))
         };
-        let (place, way) = free(place)
-            .or_else(|| free(place ^ 1))
-            .unwrap_or((place, (self.refused / ADMIT) as usize % 2));
-        let line = &mut self.lines[place];
+        let (at, way) = free(at)
+            .or_else(|| free(at ^ 1))
+            .unwrap_or((at, (self.refused / ADMIT) as usize % 2));
+        let line = &mut self.lines[at];
         (line.keys[way], line.ids[way]) = (key, ids);
     }
 }

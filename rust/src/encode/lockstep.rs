@@ -109,6 +109,8 @@ impl Lockstep {
     }
 }
 
+// Only what is inlined takes on the features of its caller.
+#[expect(clippy::inline_always)]
 impl Lane {
     #[inline(always)]
     fn begin(&mut self, pairs: &PairRanks, no_id: u32, index: usize, bytes: &[u8]) {

@@ -1,7 +1,11 @@
 //! The two loops in which encoding spends its time: from pretokens to keys, and from keys to ids.
 //!
 //! Each instruction counts here (English has a pretoken for every 4.5 bytes), so there are no checks of bounds, ids
-//! are written eight at a time whatever their number, and AVX2 compares both keys of a line at once.
+//! are written eight at a time whatever their number, AVX2 compares both keys of a line at once, and AVX-512 makes eight
+//! keys at once.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::cache::{Cache, Ids, Line, ROOM};
 use super::wanted::Wanted;
@@ -23,6 +27,9 @@ impl Cache {
                 // SAFETY: a processor of this level has the features.
                 unsafe { avx2(self, pretokens, wanted) }
             }
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::want_some(self, pretokens, wanted) },
         }
     }
 
@@ -33,14 +40,16 @@ impl Cache {
     pub unsafe fn get_some(&self, wanted: &[Wanted], out: &mut Vec<u32>) -> usize {
         match self.level {
             // SAFETY: as the caller says.
-            Level::Portable => unsafe { get_some(self, wanted, out, way, Ids::get) },
+            Level::Portable => unsafe { get_some(self, wanted, out, entry, Ids::get) },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
+            Level::Avx2 | Level::Avx512 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
                 unsafe fn avx2(cache: &Cache, wanted: &[Wanted], out: &mut Vec<u32>) -> usize {
-                    let way = |line: &Line, key| avx2_way(line, key);
+                    // A compiler that sees the table looks for misses elsewhere first, and then into it.
+                    let by_equal = std::hint::black_box(&BY_EQUAL);
+                    let entry = |line: &Line, key| avx2_entry(line, key, by_equal);
                     // SAFETY: as the caller says.
-                    unsafe { get_some(cache, wanted, out, way, |ids| avx2_ids(ids)) }
+                    unsafe { get_some(cache, wanted, out, entry, |ids| avx2_ids(ids)) }
                 }
                 // SAFETY: a processor of this level has the features.
                 unsafe { avx2(self, wanted, out) }
@@ -55,8 +64,12 @@ impl Cache {
 fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
     let Pretokens { text, start, ends } = pretokens;
     let ends = &ends[..ends.len().min(wanted.len())];
-    // A key reads 16 bytes.
-    let ends = &ends[..ends.partition_point(|end| end + 16 <= text.len())];
+    // A key reads 16 bytes, so those near the end of the text wait for another way.
+    let near = text.len().saturating_sub(15);
+    let ends = match ends.last() {
+        Some(&last) if last >= near => &ends[..ends.partition_point(|&end| end < near)],
+        _ => ends,
+    };
     let mut start = start;
     for (i, &end) in ends.iter().enumerate() {
         let len = end - start;
@@ -67,8 +80,8 @@ fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> 
         // than `wanted`.
         unsafe {
             let key = Key::new_unchecked(text, start, len);
-            let place = cache.place(key.hash());
-            prefetch(cache.lines.get_unchecked(place));
+            let place = cache.place(key);
+            prefetch(cache.line(place));
             *wanted.get_unchecked_mut(i) = Wanted { key, place, start };
         }
         start = end;
@@ -82,58 +95,85 @@ unsafe fn get_some(
     cache: &Cache,
     wanted: &[Wanted],
     out: &mut Vec<u32>,
-    way: impl Fn(&Line, Key) -> Option<usize>,
+    entry: impl Fn(&Line, Key) -> usize,
     get: impl Fn(Ids) -> [u32; ROOM],
 ) -> usize {
     out.reserve(ROOM * wanted.len());
     let (mut len, to) = (out.len(), out.as_mut_ptr());
-    let mut found = 0;
-    for want in wanted {
+    let mut rest = wanted.iter();
+    let mut num_left = 0;
+    while let Some(want) = rest.next() {
         // SAFETY: the place is one of the cache's, which made `want`.
-        let line = unsafe { cache.lines.get_unchecked(want.place) };
-        let Some(way) = way(line, want.key) else {
+        let line = unsafe { cache.line(want.place) };
+        let entry = entry(line, want.key);
+        if entry == MISS {
+            num_left = rest.len() + 1;
             break;
-        };
-        // SAFETY: a line has two ways, and each of `wanted` has room for as many ids as are written.
+        }
+        // SAFETY: the line's ids are there, and each of `wanted` has room for as many ids as are written.
         unsafe {
-            let ids = *line.ids.get_unchecked(way);
+            let ids = *std::ptr::from_ref(line).byte_add(entry).cast::<Ids>();
             to.add(len).cast::<[u32; ROOM]>().write_unaligned(get(ids));
             len += ids.num();
         }
-        found += 1;
     }
     // SAFETY: so many were written.
     unsafe { out.set_len(len) };
-    found
+    wanted.len() - num_left
 }
 
-/// Which of a line's entries has the key.
+/// In place of where an entry's ids are in a line.
+const MISS: usize = 0;
+/// Where each of the two entries' ids are in a line, in bytes.
+const ENTRIES: [usize; 2] = {
+    let first = std::mem::offset_of!(Line, ids);
+    [first, first + size_of::<Ids>()]
+};
+
+/// Where the ids of a line's entry with the key are, in bytes.
 #[inline]
-fn way(line: &Line, key: Key) -> Option<usize> {
+fn entry(line: &Line, key: Key) -> usize {
     let [first, second] = line.keys.map(|known| known == key.0);
     // Which of the two cannot be foreseen, so there is no branch for it.
-    (first | second).then_some(usize::from(second))
+    if first | second {
+        ENTRIES[usize::from(second)]
+    } else {
+        MISS
+    }
 }
 
-/// [`way`], both keys at once.
+/// Of the halves that are equal, which entry they make.
+#[cfg(target_arch = "x86_64")]
+static BY_EQUAL: [u8; 16] = {
+    let mut found = [MISS as u8; 16];
+    let mut equal = 0;
+    while equal < 16 {
+        if equal & 3 == 3 {
+            found[equal] = ENTRIES[0] as u8;
+        } else if equal >> 2 == 3 {
+            found[equal] = ENTRIES[1] as u8;
+        }
+        equal += 1;
+    }
+    found
+};
+
+/// [`entry`], both keys at once.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 #[inline]
-fn avx2_way(line: &Line, key: Key) -> Option<usize> {
+fn avx2_entry(line: &Line, key: Key, by_equal: &[u8; 16]) -> usize {
     use std::arch::x86_64::{
         __m128i, __m256i, _mm256_broadcastsi128_si256, _mm256_castsi256_pd, _mm256_cmpeq_epi64,
         _mm256_movemask_pd,
     };
-    /// Of the halves that are equal, which entry they make: neither is 2.
-    static WAYS: [u8; 16] = [2, 2, 2, 0, 2, 2, 2, 0, 2, 2, 2, 0, 1, 1, 1, 0];
     // SAFETY: vectors of integers are what any bytes are.
     let keys = unsafe { std::mem::transmute::<[u128; 2], __m256i>(line.keys) };
     // SAFETY: as above.
     let key = unsafe { std::mem::transmute::<u128, __m128i>(key.0) };
     let equal = _mm256_cmpeq_epi64(keys, _mm256_broadcastsi128_si256(key));
     let halves = _mm256_movemask_pd(_mm256_castsi256_pd(equal)).cast_unsigned();
-    let way = WAYS[halves as usize & 15];
-    (way < 2).then_some(usize::from(way))
+    usize::from(by_equal[halves as usize & 15])
 }
 
 /// [`Ids::get`]: each id lies in four bytes, and begins at their first bit or their fifth.
@@ -148,11 +188,11 @@ fn avx2_ids(ids: Ids) -> [u32; ROOM] {
     // SAFETY: vectors of integers are what any bytes are.
     let packed = unsafe { std::mem::transmute::<u128, __m128i>(ids.0) };
     let bytes = _mm256_setr_epi8(
-        0, 1, 2, 3, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, //
-        10, 11, 12, 13, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+        0, 1, 2, 3, 2, 3, 4, 5, 5, 6, 7, 8, 7, 8, 9, 10, //
+        10, 11, 12, 13, 12, 13, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1,
     );
     let apart = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(packed), bytes);
-    let shifted = _mm256_srlv_epi32(apart, _mm256_setr_epi32(0, 4, 0, 0, 4, 0, 0, 0));
+    let shifted = _mm256_srlv_epi32(apart, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 0));
     let mask = _mm256_set1_epi32((1 << Ids::BITS) - 1);
     // SAFETY: as above.
     unsafe { std::mem::transmute::<__m256i, [u32; ROOM]>(_mm256_and_si256(shifted, mask)) }
@@ -171,7 +211,7 @@ mod tests {
             prop_assert_eq!(held.num(), ids.len());
             prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
             #[cfg(target_arch = "x86_64")]
-            if Level::best() == Level::Avx2 {
+            if Level::all().any(|level| level == Level::Avx2) {
                 // SAFETY: the processor has AVX2.
                 prop_assert_eq!(unsafe { avx2_ids(held) }, held.get());
             }
@@ -183,13 +223,56 @@ mod tests {
             let keys = [word(known[0], known[1]), word(known[2], known[3])];
             let line = Line { keys, ..Line::default() };
             let key = Key(word(words[0], words[1]));
-            let found = way(&line, key);
-            prop_assert_eq!(found.map(|way| keys[way]), keys.contains(&key.0).then_some(key.0));
+            let found = |at: usize| ENTRIES.iter().position(|entry| *entry == at).map(|way| keys[way]);
+            let known = keys.contains(&key.0).then_some(key.0);
+            prop_assert_eq!(found(entry(&line, key)), known);
             #[cfg(target_arch = "x86_64")]
-            if Level::best() == Level::Avx2 {
+            if Level::all().any(|level| level == Level::Avx2) {
                 // SAFETY: the processor has AVX2.
-                let also = unsafe { avx2_way(&line, key) };
-                prop_assert_eq!(also.map(|way| keys[way]), found.map(|way| keys[way]));
+                prop_assert_eq!(found(unsafe { avx2_entry(&line, key, &BY_EQUAL) }), known);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_level_wants_alike(
+            lens in prop::collection::vec(prop_oneof![30 => 1usize..=KEY_BYTES, 1 => 16usize..40], 0..80),
+            bytes in prop::collection::vec(any::<u8>(), 2000),
+            start in 0usize..70,
+            behind in 0usize..20,
+            room in 0usize..70,
+        ) {
+            let ends: Vec<usize> = lens
+                .iter()
+                .scan(start, |at, len| {
+                    *at += len;
+                    Some(*at)
+                })
+                .collect();
+            let text = &bytes[..ends.last().map_or(start, |last| last + behind)];
+            let pretokens = Pretokens { text, start, ends: &ends };
+            let want = |level| {
+                let cache = Cache::new(1, level);
+                let mut wanted = vec![Wanted::default(); room];
+                let num = cache.want_some(pretokens, &mut wanted);
+                wanted.truncate(num);
+                wanted
+            };
+            // Those before the first that is long or too near the end of the text.
+            let fits = |(len, end): (&usize, &usize)| *len <= KEY_BYTES && end + 16 <= text.len();
+            let num = lens.iter().zip(&ends).take(room).take_while(|both| fits(*both)).count();
+            let mut at = start;
+            let by_hand: Vec<Wanted> = lens[..num]
+                .iter()
+                .map(|&len| {
+                    let want = Cache::new(1, Level::Portable).want(Key::new(text, at, len), at);
+                    at += len;
+                    want
+                })
+                .collect();
+            for level in Level::all() {
+                prop_assert_eq!(&want(level), &by_hand, "{:?}", level);
             }
         }
     }

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::lockstep::{Lockstep, SHORT};
 use super::pairs::{PairRanks, Table};
 #[cfg(target_arch = "x86_64")]
-use super::ranks::find_avx2;
-use super::ranks::{NO_RANK, RankTable, find};
+use super::ranks::{NO_RANK, find};
+#[cfg(target_arch = "x86_64")]
+use super::ranks::{RankTable, find_avx2, find_avx512};
 use crate::processor::Level;
 
 /// Up to this many bytes the array wins (measured: equal near 100 bytes of CJK text).
@@ -20,6 +21,23 @@ const SEARCHED: usize = 64;
 const NONE: u32 = u32::MAX;
 /// Merges between two looks at the stop flag, well under a millisecond.
 const MERGES_PER_LOOK: usize = 4096;
+
+/// [`Lockstep::merge`] with the features given.
+#[cfg(target_arch = "x86_64")]
+macro_rules! at_level {
+    ($name:ident, $features:literal, $find:ident) => {
+        #[target_feature(enable = $features)]
+        fn $name<'a>(
+            lockstep: &mut Lockstep,
+            pairs: &PairRanks,
+            table: &RankTable<u64>,
+            texts: impl Iterator<Item = (usize, &'a [u8])>,
+            done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
+        ) {
+            lockstep.merge(pairs, table, |line, key| $find(line, key), texts, done);
+        }
+    };
+}
 
 /// Working memory of the merge loops, kept between calls.
 #[derive(Default)]
@@ -42,7 +60,7 @@ impl Scratch {
             let mut ids = std::mem::take(&mut self.ids);
             ids.clear();
             self.merge_all(pairs, iter::once((0, bytes)), |_, merged| {
-                ids.extend(merged)
+                ids.extend(merged);
             });
             self.ids = ids;
             return &self.ids;
@@ -88,19 +106,19 @@ impl Scratch {
             }
             #[cfg(target_arch = "x86_64")]
             (Table::Narrow(table), Level::Avx2) => {
-                #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2<'a>(
-                    lockstep: &mut Lockstep,
-                    pairs: &PairRanks,
-                    table: &RankTable<u64>,
-                    texts: impl Iterator<Item = (usize, &'a [u8])>,
-                    done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
-                ) {
-                    let find = |line: &_, key| find_avx2(line, key);
-                    lockstep.merge(pairs, table, find, texts, done);
-                }
+                at_level!(merge, "avx2,bmi1,bmi2,lzcnt,popcnt", find_avx2);
                 // SAFETY: a processor of this level has the features.
-                unsafe { avx2(&mut self.lockstep, pairs, table, texts, done) }
+                unsafe { merge(&mut self.lockstep, pairs, table, texts, done) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Table::Narrow(table), Level::Avx512) => {
+                at_level!(
+                    merge,
+                    "avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi1,bmi2,lzcnt,popcnt",
+                    find_avx512
+                );
+                // SAFETY: a processor of this level has the features.
+                unsafe { merge(&mut self.lockstep, pairs, table, texts, done) }
             }
         }
     }

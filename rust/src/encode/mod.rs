@@ -68,8 +68,8 @@ pub struct Encoder {
 /// What one thread needs while it encodes.
 struct State {
     cache: Cache,
-    /// The group at hand.
-    wanted: [Wanted; AHEAD],
+    /// The group at hand and the next one, in turns.
+    wanted: [[Wanted; AHEAD]; 2],
     unknown: Unknown,
     scratch: Scratch,
 }
@@ -168,7 +168,7 @@ impl Encoder {
             _ => {
                 let mut state = Box::new(State {
                     cache: Cache::new(mib, self.level),
-                    wanted: [Wanted::default(); AHEAD],
+                    wanted: [[Wanted::default(); AHEAD]; 2],
                     unknown: Unknown::default(),
                     scratch: Scratch::default(),
                 });
@@ -194,17 +194,21 @@ impl Encoder {
         } = state;
         let text = pretokens.text;
         let mut rest = Rest::new(pretokens);
-        loop {
-            let num = rest.take(self.pairs.joints(), cache, wanted);
+        let joints = self.pairs.joints();
+        let mut num = rest.take(joints, cache, &mut wanted[0]);
+        let mut turn = 0;
+        while num > 0 {
+            // The next group's lines arrive while this one is looked up.
+            let next = rest.take(joints, cache, &mut wanted[turn ^ 1]);
+            let wanted = &wanted[turn][..num];
             let mut done = 0;
             loop {
                 // SAFETY: the cache is the one that `take` had.
-                done += unsafe { cache.get_some(&wanted[done..num], out) };
-                if done == num {
+                done += unsafe { cache.get_some(&wanted[done..], out) };
+                let Some(want) = wanted.get(done) else {
                     break;
-                }
-                let want = wanted[done];
-                match cache.get(&want, text) {
+                };
+                match cache.get(want, text) {
                     Some(ids) => cache.append(ids, out),
                     None => unknown.push(want, text, out.len()),
                 }
@@ -213,9 +217,7 @@ impl Encoder {
             if unknown.is_full() {
                 unknown.resolve(self, (cache, scratch), out, stop);
             }
-            if num == 0 {
-                return;
-            }
+            (num, turn) = (next, turn ^ 1);
         }
     }
 }
@@ -226,7 +228,7 @@ impl State {
     fn know(&mut self, whole: &WholeTokens) {
         let most = self.cache.num_entries() / 16;
         for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
-            let want = self.cache.want(key, key.hash(), 0);
+            let want = self.cache.want(key, 0);
             self.cache.put(&want, &[], &[id]);
         }
     }

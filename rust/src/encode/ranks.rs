@@ -129,7 +129,7 @@ pub fn find<S: Slot>(line: &Line<S>, key: S) -> u32 {
 #[inline]
 pub fn find_avx2(line: &Line<u64>, key: u64) -> u32 {
     use std::arch::x86_64::{
-        __m256i, _mm_cvtsi128_si64, _mm_or_si128, _mm_unpackhi_epi64, _mm256_and_si256,
+        __m256i, _mm_cvtsi128_si32, _mm_or_si128, _mm_unpackhi_epi64, _mm256_and_si256,
         _mm256_castsi256_si128, _mm256_cmpeq_epi64, _mm256_extracti128_si256, _mm256_or_si256,
         _mm256_set1_epi64x, _mm256_setzero_si256, _mm256_srli_epi64, _mm256_xor_si256,
     };
@@ -145,5 +145,65 @@ pub fn find_avx2(line: &Line<u64>, key: u64) -> u32 {
         _mm256_castsi256_si128(four),
         _mm256_extracti128_si256::<1>(four),
     );
-    _mm_cvtsi128_si64(_mm_or_si128(two, _mm_unpackhi_epi64(two, two))) as u32
+    _mm_cvtsi128_si32(_mm_or_si128(two, _mm_unpackhi_epi64(two, two))).cast_unsigned()
+}
+
+/// [`find`], all eight at once.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub fn find_avx512(line: &Line<u64>, key: u64) -> u32 {
+    use std::arch::x86_64::{
+        __m512i, _mm_cvtsi128_si32, _mm512_castsi512_si128, _mm512_maskz_compress_epi64,
+        _mm512_set1_epi64, _mm512_testn_epi64_mask, _mm512_xor_si512,
+    };
+    // SAFETY: vectors of integers are what any bytes are.
+    let slots = unsafe { std::mem::transmute::<Line<u64>, __m512i>(*line) };
+    let rest = _mm512_xor_si512(slots, _mm512_set1_epi64(key.cast_signed()));
+    let same = _mm512_testn_epi64_mask(rest, _mm512_set1_epi64(-1 << 22));
+    let first = _mm512_castsi512_si128(_mm512_maskz_compress_epi64(same, rest));
+    _mm_cvtsi128_si32(first).cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::processor::Level;
+
+    proptest! {
+        #[test]
+        fn ranks_are_those_of_a_map(
+            pairs in prop::collection::vec((0u32..40, 0u32..40, 0u32..1 << 20), 1..300),
+            asked in prop::collection::vec((0u32..40, 0u32..40), 50),
+        ) {
+            let mut known = std::collections::HashMap::new();
+            let mut narrow = RankTable::<u64>::new(pairs.len());
+            let mut wide = RankTable::<u128>::new(pairs.len());
+            for &(left, right, rank) in &pairs {
+                known.entry((left, right)).or_insert(rank);
+                narrow.insert(left, right, rank);
+                wide.insert(left, right, rank);
+            }
+            let known_ones = known.keys().copied().collect::<Vec<_>>();
+            for (left, right) in asked.into_iter().chain(known_ones) {
+                let rank = known.get(&(left, right)).copied().unwrap_or(NO_RANK);
+                let place = narrow.place(left, right);
+                prop_assert_eq!(wide.rank_from(place, left, right, find), rank);
+                prop_assert_eq!(narrow.rank_from(place, left, right, find), rank);
+                #[cfg(target_arch = "x86_64")]
+                for level in Level::all() {
+                    let find = |line: &_, key| match level {
+                        Level::Portable => find(line, key),
+                        // SAFETY: the processor has the level.
+                        Level::Avx2 => unsafe { find_avx2(line, key) },
+                        // SAFETY: as above.
+                        Level::Avx512 => unsafe { find_avx512(line, key) },
+                    };
+                    prop_assert_eq!(narrow.rank_from(place, left, right, find), rank);
+                }
+            }
+        }
+    }
 }

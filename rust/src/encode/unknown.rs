@@ -57,7 +57,7 @@ impl Unknown {
     }
 
     /// Keeps a pretoken of a text before the known id `at`.
-    pub fn push(&mut self, want: Wanted, text: &[u8], at: usize) {
+    pub fn push(&mut self, want: &Wanted, text: &[u8], at: usize) {
         let mut slot = want.key.hash() as usize % SLOTS;
         let number = loop {
             let Some(number) = self.slots[slot].checked_sub(1) else {
@@ -65,11 +65,11 @@ impl Unknown {
                 self.slots[slot] = number + 1;
                 let start = self.text.len();
                 self.text.extend_from_slice(want.bytes(text));
-                self.wanted.push(Wanted { start, ..want });
+                self.wanted.push(Wanted { start, ..*want });
                 break number;
             };
             let kept = &self.wanted[usize::from(number)];
-            if kept.is_same(&self.text, &want, text) {
+            if kept.is_same(&self.text, want, text) {
                 break number;
             }
             slot = (slot + 1) % SLOTS;

@@ -11,11 +11,12 @@ pub(super) const AHEAD: usize = 64;
 
 /// A pretoken to look up, or a part of one: half a line of the processor's cache.
 #[derive(Clone, Copy, Default)]
-#[repr(align(32))]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+#[repr(C, align(32))]
 pub struct Wanted {
     /// Of a longer one, what [`long_key`] makes.
     pub(super) key: Key,
-    /// Its line in the cache that made this.
+    /// Where its line is in the cache that made this, in bytes.
     pub(super) place: usize,
     /// Where it begins in the text.
     pub(super) start: usize,
@@ -134,11 +135,6 @@ impl<'a> Rest<'a> {
             self.pretokens.start += len;
             self.is_cut = true;
         }
-        let hash = if key.0 >> 112 == 0 {
-            key.0 as u64
-        } else {
-            key.hash()
-        };
-        cache.want(key, hash, start)
+        cache.want(key, start)
     }
 }

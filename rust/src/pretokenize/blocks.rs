@@ -5,6 +5,9 @@
 //! was 1 to 3 % faster than that, which does not pay for it. Characters beyond ASCII are looked up one by one in [`Classes`],
 //! and all their bytes get their class.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m256i;
+
 use super::unicode::{Classes, LETTER, LOWER, NUMBER, SPACE, UPPER};
 
 /// First bytes under which there are letters only: ideographs and Hangul, which have no case, and Cyrillic.
@@ -38,23 +41,38 @@ pub(super) struct Masks {
     pub high: u64,
     /// Those of them that continue a character.
     pub tail: u64,
-    /// Those that begin a letter of neither case, by their value alone.
-    pub ideograph: u64,
-    /// Those that begin a Cyrillic letter.
-    pub cyrillic: u64,
     /// Bytes of whole characters of the text.
     pub valid: u64,
 }
 
+/// What bytes beyond ASCII are by their value alone.
+pub(super) struct Beyond {
+    /// Those that continue a character.
+    pub tail: u64,
+    /// Those that begin a letter of neither case.
+    pub ideograph: u64,
+    /// Those that begin a Cyrillic letter.
+    pub cyrillic: u64,
+}
+
 impl Masks {
-    /// Adds the characters beyond ASCII, and cuts off one that the block does not hold whole. Upper and lower case
+    /// With the characters beyond ASCII, and without one that the block does not hold whole. Upper and lower case
     /// and marks are told apart only if `CASED`.
-    pub(super) fn add_high<const CASED: bool>(&mut self, classes: &Classes, bytes: &Bytes) {
+    // Only what is inlined takes on the features of its caller.
+    #[expect(clippy::inline_always)]
+    #[inline(always)]
+    pub(super) fn with<const CASED: bool>(
+        mut self,
+        beyond: &Beyond,
+        classes: &Classes,
+        bytes: &Bytes,
+    ) -> Self {
+        self.tail = beyond.tail;
         let leads = self.high & !self.tail & self.valid;
         self.cut_off(leads, bytes);
         // Letters unless found otherwise: nearly all are.
         self.letter |= self.high;
-        let known = self.ideograph | if CASED { 0 } else { self.cyrillic };
+        let known = beyond.ideograph | if CASED { 0 } else { beyond.cyrillic };
         let mut unknown = leads & self.valid & !known;
         while unknown != 0 {
             let at = unknown.trailing_zeros() as usize;
@@ -91,6 +109,7 @@ impl Masks {
         ] {
             *mask &= self.valid;
         }
+        self
     }
 
     /// Takes out the last character if the block does not hold it whole.
@@ -138,17 +157,22 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
         put(&mut masks.upper, within(low, 0x41, 0x5a));
         put(&mut masks.lower, within(low, 0x61, 0x7a));
         put(&mut masks.high, word & HIGH);
-        put(&mut masks.tail, word & HIGH & !(word << 1));
-        if word & HIGH != 0 {
-            let found = |range: usize| {
-                let yes = |(i, byte)| u64::from(LETTERS_ONLY[range].contains(byte)) << (8 * k + i);
-                eight.iter().enumerate().map(yes).sum::<u64>()
-            };
-            masks.ideograph |= found(0) | found(1);
-            masks.cyrillic |= found(2);
-        }
     }
     masks
+}
+
+/// What the bytes beyond ASCII are, one by one.
+pub(super) fn portable_beyond(bytes: &Bytes) -> Beyond {
+    let having = |is: &dyn Fn(u8) -> bool| {
+        let bits = bytes[..BLOCK].iter().zip(0..);
+        bits.map(|(&byte, i)| u64::from(is(byte)) << i).sum::<u64>()
+    };
+    let [ideograph, hangul, cyrillic] = &LETTERS_ONLY;
+    Beyond {
+        tail: having(&|byte| byte & 0xc0 == 0x80),
+        ideograph: having(&|byte| hangul.contains(&byte) || ideograph.contains(&byte)),
+        cyrillic: having(&|byte| cyrillic.contains(&byte)),
+    }
 }
 
 /// The ASCII part of the masks by AVX2.
@@ -156,42 +180,89 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(super) fn avx2(bytes: &Bytes) -> Masks {
-    use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
-        _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
-    };
+    use std::arch::x86_64::{_mm256_or_si256, _mm256_set1_epi8};
     let mut masks = Masks::default();
     for k in 0..2 {
-        let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
-        // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
-        let v = unsafe { half.as_ptr().cast::<__m256i>().read_unaligned() };
-        let is = |byte: u8| _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8));
-        let within = |v: __m256i, first: u8, last: u8| {
-            let from_first = _mm256_sub_epi8(v, _mm256_set1_epi8(first as i8));
-            let span = _mm256_set1_epi8((last - first) as i8);
-            _mm256_cmpeq_epi8(_mm256_min_epu8(from_first, span), from_first)
-        };
-        let put = |mask: &mut u64, found: __m256i| {
-            *mask |= u64::from(_mm256_movemask_epi8(found).cast_unsigned()) << (32 * k);
-        };
-        let blank = is(b' ');
+        let v = half(bytes, k);
+        let put = |mask: &mut u64, found| *mask |= to_bits(found) << (32 * k);
+        let blank = is(v, b' ');
         let folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));
         put(&mut masks.letter, within(folded, b'a', b'z'));
         put(&mut masks.number, within(v, b'0', b'9'));
         put(&mut masks.space, _mm256_or_si256(within(v, 9, 13), blank));
-        put(&mut masks.newline, _mm256_or_si256(is(b'\n'), is(b'\r')));
+        let newline = _mm256_or_si256(is(v, b'\n'), is(v, b'\r'));
+        put(&mut masks.newline, newline);
         put(&mut masks.blank, blank);
-        put(&mut masks.apostrophe, is(b'\''));
-        put(&mut masks.slash, is(b'/'));
+        put(&mut masks.apostrophe, is(v, b'\''));
+        put(&mut masks.slash, is(v, b'/'));
         put(&mut masks.upper, within(v, b'A', b'Z'));
         put(&mut masks.lower, within(v, b'a', b'z'));
         put(&mut masks.high, v);
-        // As signed numbers, 0x80 to 0xbf are those below -64.
-        put(&mut masks.tail, _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v));
-        let under =
-            |range: usize| within(v, *LETTERS_ONLY[range].start(), *LETTERS_ONLY[range].end());
-        put(&mut masks.ideograph, _mm256_or_si256(under(0), under(1)));
-        put(&mut masks.cyrillic, under(2));
     }
     masks
+}
+
+/// What the bytes beyond ASCII are, by AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn avx2_beyond(bytes: &Bytes) -> Beyond {
+    use std::arch::x86_64::{_mm256_cmpgt_epi8, _mm256_or_si256, _mm256_set1_epi8};
+    let [mut tail, mut ideograph, mut cyrillic] = [0; 3];
+    for k in 0..2 {
+        let v = half(bytes, k);
+        let put = |mask: &mut u64, found| *mask |= to_bits(found) << (32 * k);
+        // As signed numbers, 0x80 to 0xbf are those below -64.
+        put(&mut tail, _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v));
+        let [first, second, third] =
+            LETTERS_ONLY.map(|range| within(v, *range.start(), *range.end()));
+        put(&mut ideograph, _mm256_or_si256(first, second));
+        put(&mut cyrillic, third);
+    }
+    Beyond {
+        tail,
+        ideograph,
+        cyrillic,
+    }
+}
+
+/// The first or second 32 bytes of a block.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn half(bytes: &Bytes, k: usize) -> __m256i {
+    let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
+    // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
+    unsafe { half.as_ptr().cast::<__m256i>().read_unaligned() }
+}
+
+/// The highest bit of each byte.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn to_bits(v: __m256i) -> u64 {
+    use std::arch::x86_64::_mm256_movemask_epi8;
+    u64::from(_mm256_movemask_epi8(v).cast_unsigned())
+}
+
+/// All ones in the bytes that are this one.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn is(v: __m256i, byte: u8) -> __m256i {
+    use std::arch::x86_64::{_mm256_cmpeq_epi8, _mm256_set1_epi8};
+    _mm256_cmpeq_epi8(v, _mm256_set1_epi8(byte as i8))
+}
+
+/// All ones in the bytes from `first` to `last`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn within(v: __m256i, first: u8, last: u8) -> __m256i {
+    use std::arch::x86_64::{
+        _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_set1_epi8, _mm256_sub_epi8,
+    };
+    let from_first = _mm256_sub_epi8(v, _mm256_set1_epi8(first as i8));
+    let span = _mm256_set1_epi8((last - first) as i8);
+    _mm256_cmpeq_epi8(_mm256_min_epu8(from_first, span), from_first)
 }

@@ -17,6 +17,9 @@ const BYTES: [u128; 16] = {
     masks
 };
 
+/// What [`Key::spread`] multiplies the halves of a key by.
+pub(crate) const SPREAD: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xa076_1d64_78bd_642f];
+
 /// Up to 15 bytes, and how many in the highest byte; never 0, since pretokens are not empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key(pub u128);
@@ -78,6 +81,15 @@ impl Key {
     pub fn bytes(self, buffer: &mut [u8; 16]) -> &[u8] {
         *buffer = self.0.to_le_bytes();
         &buffer[..self.len()]
+    }
+
+    /// Mixes all bits of the key into the upper 32, and for those only: a sum of two products, so that vectors can do it
+    /// too.
+    #[inline]
+    pub fn spread(self) -> u64 {
+        let (low, high) = (self.0 as u64, (self.0 >> 64) as u64);
+        low.wrapping_mul(SPREAD[0])
+            .wrapping_add(high.wrapping_mul(SPREAD[1]))
     }
 
     /// Mixes all bits of the key.

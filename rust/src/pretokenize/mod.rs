@@ -29,6 +29,7 @@ mod gpt2;
 pub(crate) mod key;
 mod normal;
 mod o200k;
+mod places;
 mod runs;
 mod steps;
 #[cfg(test)]

@@ -60,7 +60,8 @@ impl Classes {
     /// The class of the character at `i` and its length in bytes.
     ///
     /// `text` must be UTF-8 with a character starting at `i`.
-    #[inline]
+    #[expect(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn at(&self, text: &[u8], i: usize) -> (u8, usize) {
         let b0 = text[i];
         if b0 < 0x80 {
