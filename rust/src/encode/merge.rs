@@ -1,6 +1,7 @@
 //! Byte-pair encoding of one pretoken: the pair of lowest rank merges first, of equal ranks the leftmost.
 //!
-//! The parts are a linked list. In short pretokens the lowest rank is searched for; long ones have a queue of
+//! The parts are a linked list. In short pretokens the lowest rank is searched for, in many of up to 30 bytes side by
+//! side ([`lockstep`](super::lockstep)); long ones have a queue of
 //! buckets, one per rank, which costs O(n) whatever the text: merging makes pairs of higher rank than its own (a part
 //! is older than the whole), so the buckets are walked once, in order. A vocabulary from a file may break that rule;
 //! the walk then goes back, and the result is still exact.
