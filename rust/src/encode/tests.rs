@@ -84,6 +84,18 @@ proptest! {
     }
 
     #[test]
+    fn many_merge_as_one(texts in prop::collection::vec("[abc ]{1,30}|[\u{e9}\u{4e16}a]{1,10}", 0..60)) {
+        let vocab = vocab();
+        let mut got = vec![None; texts.len()];
+        let all = texts.iter().map(String::as_bytes).enumerate();
+        let pairs = PairRanks::new(&vocab);
+        Scratch::default().merge_all(&pairs, all, |i, merged| got[i] = Some(merged.collect()));
+        for (text, got) in texts.iter().zip(got) {
+            prop_assert_eq!(got, Some(by_definition(&vocab, text.as_bytes())));
+        }
+    }
+
+    #[test]
     fn characters_merge_as_bytes_do(
         pairs in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..40),
         text in "[éж世界a\\x{e3}\\x{fffd}]{1,12}",
