@@ -98,8 +98,8 @@ impl Cache {
         let num_lines = ((3 * mib) << 18) / size_of::<Line>();
         Self {
             mib,
-            // Their number times 32 bits of a hash is to fit in 64.
-            lines: Table::new(num_lines.clamp(2, u32::MAX as usize)),
+            // Their number times 32 bits of a hash is to fit in 64, and each has a neighbour.
+            lines: Table::new(num_lines.clamp(2, u32::MAX as usize - 1)),
             level,
             refused: 0,
             bytes: Vec::new(),
