@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lockstep::{Lockstep, SHORT};
 use super::pairs::{PairRanks, Table};
-#[cfg(target_arch = "x86_64")]
 use super::ranks::{NO_RANK, find};
 #[cfg(target_arch = "x86_64")]
 use super::ranks::{RankTable, find_avx2, find_avx512};

@@ -196,6 +196,22 @@ proptest! {
     }
 }
 
+#[test]
+fn more_unknown_than_are_kept_are_resolved_in_order() {
+    let encoder = encoder("nano");
+    encoder.set_cache_mib(0);
+    let long = format!(" {}", "ab".repeat(50_000));
+    let words = [" abcab", " cabba", " \u{e9}a", &long, "\n"];
+    let mut pieces: Vec<&str> = (0..20_000).map(|i| words[i % 3]).collect();
+    pieces.extend(&words[3..]);
+    pieces.extend(vec![words[0]; 5_000]);
+    let want: Vec<u32> = pieces
+        .iter()
+        .flat_map(|piece| encode(&encoder, piece.as_bytes()))
+        .collect();
+    assert_eq!(encode(&encoder, pieces.concat().as_bytes()), want);
+}
+
 /// Merges of any two tokens made so far, over the bytes of few characters: tokens that end within characters, that
 /// reach across them, and that no text's merging reaches.
 fn random_vocab(choices: &[(u32, u32)], letters: &[u8]) -> Vocab {

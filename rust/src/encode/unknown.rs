@@ -11,6 +11,8 @@ use super::wanted::Wanted;
 
 /// Pretokens kept at most.
 const MOST: usize = 512;
+/// Their bytes, and ids, from which on more memory is given back.
+const MOST_BYTES: usize = 1 << 16;
 /// Slots by which a pretoken is found among those kept.
 const SLOTS: usize = 4 * MOST;
 
@@ -51,9 +53,9 @@ impl Unknown {
         self.wanted.is_empty()
     }
 
-    /// Whether there are enough to be merged.
+    /// Whether there are enough to be merged: of different ones, of all together, or of bytes.
     pub fn is_full(&self) -> bool {
-        self.wanted.len() >= MOST
+        self.wanted.len() >= MOST || self.uses.len() >= SLOTS || self.text.len() >= MOST_BYTES
     }
 
     /// Keeps a pretoken of a text before the known id `at`.
@@ -93,6 +95,9 @@ impl Unknown {
         }
         self.wanted.clear();
         self.text.clear();
+        self.text.shrink_to(MOST_BYTES);
+        self.ids.clear();
+        self.ids.shrink_to(MOST_BYTES);
         self.slots.fill(0);
         self.uses.clear();
     }
@@ -108,7 +113,6 @@ impl Unknown {
             ..
         } = self;
         ranges.clear();
-        ids.clear();
         short.clear();
         for (i, want) in wanted.iter().enumerate() {
             let start = ids.len();
