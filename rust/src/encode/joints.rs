@@ -8,11 +8,13 @@
 //! Where tokens reach across but hold both characters whole, a character between two such borders merges by itself
 //! before it merges with others, provided that parts are older than the whole: it can be taken as one from the start.
 
-use crate::pretokenize::key::fold;
 use crate::vocab::Vocab;
 
 /// Bits of the filter of pairs of characters; o200k has 21,000 such pairs.
 const FILTER_BITS: usize = 1 << 20;
+
+/// Parts of a pretoken that are cut at once.
+pub const PARTS: usize = 64;
 
 /// What is side by side in tokens.
 pub struct Joints {
@@ -44,26 +46,26 @@ impl Joints {
         joints
     }
 
-    /// Where the first part of a pretoken ends; its length if it cannot be cut.
-    #[inline]
-    pub fn cut(&self, pretoken: &[u8]) -> usize {
-        if pretoken.is_ascii() {
-            return pretoken.len();
+    /// Where the parts of the pretoken from `start` to `end` of a text end: their number, and if it is all of `ends`,
+    /// perhaps not up to `end`.
+    pub fn cut(&self, text: &[u8], start: usize, end: usize, ends: &mut [usize; PARTS]) -> usize {
+        let pretoken = &text[..end];
+        let (mut left, mut at, mut num) = (NO_CHARACTER, start, 0);
+        while at < end && num < PARTS - 1 {
+            let (right, len) = character(pretoken, at);
+            // Written in any case: which borders are joints cannot be foreseen.
+            ends[num] = at;
+            let are_there = left != NO_CHARACTER && right != NO_CHARACTER && left | right >= 0x80;
+            let is_joint = !has(&self.characters, character_bit(left, right))
+                & (at > start && !self.splits(text, at));
+            num += usize::from(are_there & is_joint);
+            (left, at) = (right, at + len);
         }
-        let (mut left, mut at) = (None, 0);
-        while at < pretoken.len() {
-            let right = character(pretoken, at);
-            if let (Some((left, _)), Some((right, _))) = (left, right)
-                && left | right >= 0x80
-                && !has(&self.characters, character_bit(left, right))
-                && !self.splits(pretoken, at)
-            {
-                return at;
-            }
-            left = right;
-            at += right.map_or(1, |(_, len)| len);
+        if at < end {
+            return num;
         }
-        pretoken.len()
+        ends[num] = end;
+        num + 1
     }
 
     /// Whether a token holds in part a character at this border, with more behind or before it; `at` is where a
@@ -89,26 +91,46 @@ fn is_border(bytes: &[u8], at: usize) -> bool {
 fn around(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
     let tail = bytes[..at].iter().rev().take_while(|b| **b & 0xc0 == 0x80);
     let start = at.checked_sub(tail.count() + 1)?;
-    let (left, len) = character(bytes, start)?;
-    let (right, _) = character(bytes, at)?;
-    (start + len == at).then_some((left, right))
+    let ((left, len), (right, _)) = (character(bytes, start), character(bytes, at));
+    (left != NO_CHARACTER && right != NO_CHARACTER && start + len == at).then_some((left, right))
 }
 
-/// The bytes of a character as one number, and how many they are, if one is there whole.
-#[inline]
-fn character(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    let len = match bytes[at] {
-        0x80..0xc0 => return None,
-        first => character_len(first),
-    };
-    let mut number = 0;
-    for (i, &byte) in bytes.get(at..at + len)?.iter().enumerate() {
-        if i > 0 && byte & 0xc0 != 0x80 {
-            return None;
-        }
-        number = number << 8 | u32::from(byte);
+/// In place of the number of a character; also that of a zero byte, beside which nothing is cut.
+const NO_CHARACTER: u32 = 0;
+
+/// By the upper half of a character's first byte: how many bytes it has, and which bits of them have which values.
+const SHAPES: [(usize, u32, u32); 16] = {
+    let (mut shapes, mut i) = ([(1, 0, 0); 16], 8);
+    while i < 16 {
+        shapes[i] = match i {
+            15 => (4, 0xc0c0_c000, 0x8080_8000),
+            14 => (3, 0x00c0_c000, 0x0080_8000),
+            12 | 13 => (2, 0x0000_c000, 0x0000_8000),
+            // No first byte: never true.
+            _ => (1, 0, 1),
+        };
+        i += 1;
     }
-    Some((number, len))
+    shapes
+};
+
+/// The bytes of a character as one number, the first one lowest, and how many they are; if none is there whole,
+/// [`NO_CHARACTER`] and 1.
+#[inline]
+fn character(bytes: &[u8], at: usize) -> (u32, usize) {
+    let word = match bytes.get(at..at + 4) {
+        Some(four) => u32::from_le_bytes(four.try_into().expect("four bytes")),
+        None => (0..)
+            .zip(&bytes[at..])
+            .fold(0, |word, (i, &byte)| word | u32::from(byte) << (8 * i)),
+    };
+    let (len, mask, value) = SHAPES[(word >> 4 & 0xf) as usize];
+    // Beyond the end there are zeros, with which no character goes on.
+    if word & mask == value {
+        (word & (u32::MAX >> (32 - 8 * len)), len)
+    } else {
+        (NO_CHARACTER, 1)
+    }
 }
 
 /// Bytes of a character, by its first one.
@@ -125,7 +147,7 @@ pub fn character_len(first: u8) -> usize {
 #[inline]
 fn character_bit(left: u32, right: u32) -> usize {
     let both = u64::from(left) << 32 | u64::from(right);
-    fold(both, 0x9e37_79b9_7f4a_7c15) as usize % FILTER_BITS
+    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS.trailing_zeros())) as usize
 }
 
 #[inline]

@@ -8,28 +8,45 @@
 mod avx512;
 
 use super::cache::{Cache, Ids, Line, ROOM};
-use super::wanted::Wanted;
+use super::wanted::{Wanted, has_han, longest_uncut};
 use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, prefetch};
 use crate::processor::Level;
 
 impl Cache {
-    /// Wants pretokens as long as they have keys and there is room, and fetches their lines; how many.
-    pub fn want_some(&self, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+    /// Wants pretokens, or parts of one, as long as they have keys, are not to be cut, and there is room, and fetches
+    /// their lines; how many.
+    pub fn want_some(
+        &self,
+        pretokens: Pretokens<'_>,
+        is_part: bool,
+        wanted: &mut [Wanted],
+    ) -> usize {
         match self.level {
-            Level::Portable => want_some(self, pretokens, wanted),
+            Level::Portable => want_some(self, pretokens, is_part, wanted),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
-                    want_some(cache, pretokens, wanted)
+                fn avx2(
+                    cache: &Cache,
+                    pretokens: Pretokens<'_>,
+                    is_part: bool,
+                    wanted: &mut [Wanted],
+                ) -> usize {
+                    want_some(cache, pretokens, is_part, wanted)
                 }
                 // SAFETY: a processor of this level has the features.
-                unsafe { avx2(self, pretokens, wanted) }
+                unsafe { avx2(self, pretokens, is_part, wanted) }
             }
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::want_some(self, pretokens, wanted) },
+            Level::Avx512 => unsafe {
+                if is_part {
+                    avx512::want_some::<true>(self, pretokens, wanted)
+                } else {
+                    avx512::want_some::<false>(self, pretokens, wanted)
+                }
+            },
         }
     }
 
@@ -61,7 +78,12 @@ impl Cache {
 // Only what is inlined takes on the features of its caller.
 #[expect(clippy::inline_always)]
 #[inline(always)]
-fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+fn want_some(
+    cache: &Cache,
+    pretokens: Pretokens<'_>,
+    is_part: bool,
+    wanted: &mut [Wanted],
+) -> usize {
     let Pretokens { text, start, ends } = pretokens;
     let ends = &ends[..ends.len().min(wanted.len())];
     // A key reads 16 bytes, so those near the end of the text wait for another way.
@@ -70,16 +92,17 @@ fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> 
         Some(&last) if last >= near => &ends[..ends.partition_point(|&end| end < near)],
         _ => ends,
     };
+    let (uncut, part) = (longest_uncut(is_part), if is_part { Key::PART } else { 0 });
     let mut start = start;
     for (i, &end) in ends.iter().enumerate() {
         let len = end - start;
-        if len > KEY_BYTES {
+        if len > uncut && (len > KEY_BYTES || has_han(&text[start..end])) {
             return i;
         }
         // SAFETY: 16 bytes behind the end there still is text, the place is one of the cache's, and `ends` is no longer
         // than `wanted`.
         unsafe {
-            let key = Key::new_unchecked(text, start, len);
+            let key = Key(Key::new_unchecked(text, start, len).0 | part);
             let place = cache.place(key);
             prefetch(cache.line(place));
             *wanted.get_unchecked_mut(i) = Wanted { key, place, start };
@@ -238,10 +261,11 @@ mod tests {
         #[test]
         fn every_level_wants_alike(
             lens in prop::collection::vec(prop_oneof![30 => 1usize..=KEY_BYTES, 1 => 16usize..40], 0..80),
-            bytes in prop::collection::vec(any::<u8>(), 2000),
+            bytes in prop::collection::vec(prop_oneof![50 => 0u8..0xe3, 1 => 0xe0u8..], 2000),
             start in 0usize..70,
             behind in 0usize..20,
             room in 0usize..70,
+            is_part: bool,
         ) {
             let ends: Vec<usize> = lens
                 .iter()
@@ -255,18 +279,23 @@ mod tests {
             let want = |level| {
                 let cache = Cache::new(1, level);
                 let mut wanted = vec![Wanted::default(); room];
-                let num = cache.want_some(pretokens, &mut wanted);
+                let num = cache.want_some(pretokens, is_part, &mut wanted);
                 wanted.truncate(num);
                 wanted
             };
-            // Those before the first that is long or too near the end of the text.
-            let fits = |(len, end): (&usize, &usize)| *len <= KEY_BYTES && end + 16 <= text.len();
+            // Those before the first that is long, may be cut, or is too near the end of the text.
+            let fits = |(&len, &end): (&usize, &usize)| {
+                let may_be_cut = !is_part && len > 9 && text[end - len..end].iter().any(|b| (0xe3..=0xe9).contains(b));
+                len <= KEY_BYTES && end + 16 <= text.len() && !may_be_cut
+            };
             let num = lens.iter().zip(&ends).take(room).take_while(|both| fits(*both)).count();
             let mut at = start;
             let by_hand: Vec<Wanted> = lens[..num]
                 .iter()
                 .map(|&len| {
-                    let want = Cache::new(1, Level::Portable).want(Key::new(text, at, len), at);
+                    let part = u128::from(is_part) << 124;
+                    let key = Key(Key::new(text, at, len).0 | part);
+                    let want = Cache::new(1, Level::Portable).want(key, at);
                     at += len;
                     want
                 })

@@ -212,6 +212,24 @@ fn more_unknown_than_are_kept_are_resolved_in_order() {
     assert_eq!(encode(&encoder, pieces.concat().as_bytes()), want);
 }
 
+#[test]
+fn any_number_of_parts_comes_out_in_order() {
+    let encoder = encoder("(?s).+");
+    for num in (0..140).chain([1000]) {
+        let text = format!(
+            "ab{}abc{}",
+            "\u{65e5}".repeat(num),
+            "\u{672c}".repeat(num / 2)
+        );
+        for _ in 0..2 {
+            assert_eq!(
+                encode(&encoder, text.as_bytes()),
+                by_definition(&vocab(), text.as_bytes())
+            );
+        }
+    }
+}
+
 /// Merges of any two tokens made so far, over the bytes of few characters: tokens that end within characters, that
 /// reach across them, and that no text's merging reaches.
 fn random_vocab(choices: &[(u32, u32)], letters: &[u8]) -> Vocab {

@@ -3,9 +3,6 @@
 /// Longest pretoken that a [`Key`] holds.
 pub(crate) const KEY_BYTES: usize = 15;
 
-/// Longest part of a pretoken that a key holds.
-pub(crate) const PART_BYTES: usize = 14;
-
 /// For each number of bytes, ones where they lie.
 const BYTES: [u128; 16] = {
     let mut masks = [0; 16];
@@ -57,24 +54,19 @@ impl Key {
         Self::new(pretoken, 0, pretoken.len())
     }
 
-    /// The key of a part of a pretoken, up to [`PART_BYTES`] bytes, which is never that of a pretoken.
-    #[inline]
-    pub fn of_part(text: &[u8], start: usize, len: usize) -> Self {
-        let Self(word) = Self::new(text, start, len);
-        Self(word << 8 >> 8 | (0x80 | len as u128) << (8 * PART_BYTES))
-    }
+    /// Set in the key of a part of a pretoken, which is never that of a pretoken.
+    pub const PART: u128 = 1 << 124;
 
-    /// Whether it is one of [`Key::of_part`].
+    /// Whether it is that of a part.
     #[inline]
     pub fn is_part(self) -> bool {
-        self.0 >> 120 == 0
+        self.0 & Self::PART != 0
     }
 
     /// Number of bytes.
     #[inline]
     pub fn len(self) -> usize {
-        let at = if self.is_part() { 112 } else { 120 };
-        (self.0 >> at) as usize & 15
+        (self.0 >> 120) as usize & 15
     }
 
     /// The bytes, in the buffer given.
@@ -148,9 +140,9 @@ mod tests {
             let key = Key::new(&text, start, len);
             let mut buffer = [0; 16];
             prop_assert_eq!(key.bytes(&mut buffer), &text[start..start + len]);
-            let part = Key::of_part(&text, start, len.min(PART_BYTES));
+            let part = Key(key.0 | Key::PART);
             prop_assert!(part.is_part() && !key.is_part());
-            prop_assert_eq!(part.bytes(&mut buffer), &text[start..start + len.min(PART_BYTES)]);
+            prop_assert_eq!(part.bytes(&mut buffer), &text[start..start + len]);
             prop_assert_eq!(key, Key::of(&text[start..start + len]));
         }
     }

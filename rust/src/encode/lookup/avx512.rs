@@ -2,17 +2,18 @@
 
 use std::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_and_si512,
-    _mm512_castsi128_si512, _mm512_cmpgt_epu64_mask, _mm512_cmplt_epu8_mask, _mm512_inserti64x2,
-    _mm512_loadu_si512, _mm512_maskz_mov_epi8, _mm512_mul_epu32, _mm512_mullo_epi64,
-    _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_set1_epi64, _mm512_setr_epi64,
-    _mm512_srli_epi64, _mm512_sub_epi64, _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64,
+    _mm512_castsi128_si512, _mm512_cmpge_epu8_mask, _mm512_cmpgt_epu64_mask,
+    _mm512_cmplt_epu8_mask, _mm512_inserti64x2, _mm512_loadu_si512, _mm512_mask_cmplt_epu8_mask,
+    _mm512_maskz_mov_epi8, _mm512_max_epu8, _mm512_mul_epu32, _mm512_mullo_epi64, _mm512_or_si512,
+    _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64,
+    _mm512_setr_epi64, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_ternarylogic_epi64,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _pext_u64,
 };
 
 use super::super::cache::{Cache, Line};
-use super::super::wanted::Wanted;
+use super::super::wanted::{HAN, Wanted, longest_uncut};
 use crate::pretokenize::Pretokens;
-use crate::pretokenize::key::{KEY_BYTES, SPREAD, prefetch};
+use crate::pretokenize::key::{KEY_BYTES, Key, SPREAD, prefetch};
 
 /// Pretokens taken together: their ends fill a vector.
 const EIGHT: usize = 8;
@@ -41,11 +42,24 @@ static WORDS: [[u8; 64]; 2] = {
     words
 };
 
+/// Of a bit for each byte of four keys, which keys have any.
+#[target_feature(enable = "bmi2")]
+fn keys_with(bytes: u64) -> u8 {
+    const HIGHEST: u64 = 0x8000_8000_8000_8000;
+    // The other bits of a key carry into its highest one.
+    let any = ((bytes & !HIGHEST) + !HIGHEST) | bytes;
+    _pext_u64(any, HIGHEST) as u8
+}
+
 /// [`want_some`](super::want_some), eight at a time and the rest one by one.
 #[target_feature(
     enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2"
 )]
-pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+pub(super) fn want_some<const IS_PART: bool>(
+    cache: &Cache,
+    pretokens: Pretokens<'_>,
+    wanted: &mut [Wanted],
+) -> usize {
     let Pretokens { text, start, ends } = pretokens;
     let load = |bytes: &[u8; 64]| {
         // SAFETY: the 64 bytes are there, and no alignment is needed.
@@ -56,6 +70,7 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
     let factors = _mm512_setr_epi64(low, high, low, high, low, high, low, high);
     let num_lines = _mm512_set1_epi64(cache.lines.len() as i64);
     let highest = _mm512_setr_epi64(0, 0xff << 56, 0, 0xff << 56, 0, 0xff << 56, 0, 0xff << 56);
+    let han = _mm512_set1_epi8(HAN.start.cast_signed());
     let line_begins = _mm512_set1_epi64(-(1 << LINE_BITS));
     let longest = _mm512_set1_epi64(KEY_BYTES as i64);
     let first = _mm512_setr_epi64(0, 8, 2, 9, 4, 10, 6, 11);
@@ -90,13 +105,31 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
         let starts = _mm512_alignr_epi64::<7>(ends, before);
         before = ends;
         let lens = _mm512_sub_epi64(ends, starts);
-        let long = _mm512_cmpgt_epu64_mask(lens, longest);
+        let mut long = _mm512_cmpgt_epu64_mask(lens, longest);
         let key = |four: __m512i, words: __m512i| {
             let lens = _mm512_permutexvar_epi8(words, lens);
             let bytes = _mm512_maskz_mov_epi8(_mm512_cmplt_epu8_mask(in_key, lens), four);
-            _mm512_ternarylogic_epi64::<0xf8>(bytes, lens, highest)
+            let key = _mm512_ternarylogic_epi64::<0xf8>(bytes, lens, highest);
+            if IS_PART {
+                let part = (Key::PART >> 64) as i64;
+                _mm512_or_si512(key, _mm512_setr_epi64(0, part, 0, part, 0, part, 0, part))
+            } else {
+                key
+            }
         };
         let keys = [key(four(0), words[0]), key(four(4), words[1])];
+        if !IS_PART && _mm512_cmpge_epu8_mask(_mm512_max_epu8(keys[0], keys[1]), han) != 0 {
+            let [low, high] = keys.map(|keys| {
+                let bytes = _mm512_mask_cmplt_epu8_mask(
+                    _mm512_cmpge_epu8_mask(keys, han),
+                    keys,
+                    _mm512_set1_epi8(HAN.end.cast_signed()),
+                );
+                keys_with(bytes)
+            });
+            let uncut = _mm512_set1_epi64(longest_uncut(IS_PART) as i64);
+            long |= (low | high << 4) & _mm512_cmpgt_epu64_mask(lens, uncut);
+        }
         let [a, b] = keys.map(|keys| _mm512_mullo_epi64(keys, factors));
         // Of keys 0, 4, 1, 5, 2, 6, 3, 7.
         let spread = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
@@ -125,5 +158,5 @@ pub(super) fn want_some(cache: &Cache, pretokens: Pretokens<'_>, wanted: &mut [W
         start,
         ends: &ends[taken..],
     };
-    taken + super::want_some(cache, rest, &mut wanted[taken..])
+    taken + super::want_some(cache, rest, IS_PART, &mut wanted[taken..])
 }
