@@ -17,13 +17,7 @@ pub(super) const HAN: Range<u8> = 0xe3..0xea;
 
 /// Longest pretoken of such characters that is looked up whole. With all that have a key, 100 MB of mixed scripts take
 /// a tenth longer the first time, and half as long again later, as they do not fit in the cache.
-const UNCUT_BYTES: usize = 9;
-
-/// Longest pretoken, or part of one, that is looked up whole whatever its characters.
-#[inline]
-pub(super) fn longest_uncut(is_part: bool) -> usize {
-    if is_part { KEY_BYTES } else { UNCUT_BYTES }
-}
+pub(super) const UNCUT_BYTES: usize = 9;
 
 /// Whether there is a byte of [`HAN`].
 #[inline]

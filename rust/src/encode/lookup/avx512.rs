@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 
 use super::super::cache::{Cache, Line};
-use super::super::wanted::{HAN, Wanted, longest_uncut};
+use super::super::wanted::{HAN, UNCUT_BYTES, Wanted};
 use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, SPREAD, prefetch};
 
@@ -127,7 +127,7 @@ pub(super) fn want_some<const IS_PART: bool>(
                 );
                 keys_with(bytes)
             });
-            let uncut = _mm512_set1_epi64(longest_uncut(IS_PART) as i64);
+            let uncut = _mm512_set1_epi64(UNCUT_BYTES as i64);
             long |= (low | high << 4) & _mm512_cmpgt_epu64_mask(lens, uncut);
         }
         let [a, b] = keys.map(|keys| _mm512_mullo_epi64(keys, factors));
