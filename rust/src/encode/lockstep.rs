@@ -83,7 +83,7 @@ impl Lockstep {
         while num < LANES
             && let Some((index, bytes)) = texts.next()
         {
-            lanes[num].begin(pairs, S::NO_ID, index, bytes);
+            lanes[num].begin(pairs, table, &find, index, bytes);
             num += 1;
         }
         while num > 0 {
@@ -96,7 +96,7 @@ impl Lockstep {
                 }
                 done(lane.index, &mut lane.result());
                 if let Some((index, bytes)) = texts.next() {
-                    lane.begin(pairs, S::NO_ID, index, bytes);
+                    lane.begin(pairs, table, &find, index, bytes);
                 } else {
                     num -= 1;
                     lanes.swap(at, num);
@@ -113,14 +113,21 @@ impl Lockstep {
 #[expect(clippy::inline_always)]
 impl Lane {
     #[inline(always)]
-    fn begin(&mut self, pairs: &PairRanks, no_id: u32, index: usize, bytes: &[u8]) {
+    fn begin<S: Slot>(
+        &mut self,
+        pairs: &PairRanks,
+        table: &RankTable<S>,
+        find: impl Fn(&Line<S>, S) -> u32,
+        index: usize,
+        bytes: &[u8],
+    ) {
         const NEXT: [u8; PLACES] = neighbours(1);
         const PREV: [u8; PLACES] = neighbours(-1);
         assert!(bytes.len() <= SHORT);
         self.index = index;
         self.entries = [NO_ENTRY; PLACES];
         (self.next, self.prev) = (NEXT, PREV);
-        self.ids[0] = no_id;
+        self.ids[0] = S::NO_ID;
         match pairs.characters().filter(|_| !bytes.is_ascii()) {
             None => {
                 for (id, &byte) in self.ids[1..].iter_mut().zip(bytes) {
@@ -152,17 +159,23 @@ impl Lane {
                     }
                 }
                 self.end = at;
+                // All wait for memory at the same time.
+                let mut lines = [0; PLACES];
+                for at in 1..self.end - 1 {
+                    lines[at] = table.place(self.ids[at], self.ids[at + 1]);
+                    table.prefetch(lines[at]);
+                }
                 for at in 1..self.end - 1 {
                     let rank = if single[at] | single[at + 1] < 256 {
                         pairs.byte_rank(single[at] as u8, single[at + 1] as u8)
                     } else {
-                        pairs.rank(self.ids[at], self.ids[at + 1])
+                        table.rank_from(lines[at], self.ids[at], self.ids[at + 1], &find)
                     };
                     self.entries[at] = entry(rank, at);
                 }
             }
         }
-        self.ids[self.end] = no_id;
+        self.ids[self.end] = S::NO_ID;
     }
 
     /// Merges a pair and asks for the ranks of the two that this makes; false if none is left.
