@@ -161,17 +161,19 @@ impl Lane {
                 self.end = at;
                 // All wait for memory at the same time.
                 let mut lines = [0; PLACES];
-                for at in 1..self.end - 1 {
-                    lines[at] = table.place(self.ids[at], self.ids[at + 1]);
-                    table.prefetch(lines[at]);
+                let ids = &self.ids[1..self.end];
+                for (line, pair) in lines.iter_mut().zip(ids.windows(2)) {
+                    *line = table.place(pair[0], pair[1]);
+                    table.prefetch(*line);
                 }
-                for at in 1..self.end - 1 {
-                    let rank = if single[at] | single[at + 1] < 256 {
-                        pairs.byte_rank(single[at] as u8, single[at + 1] as u8)
+                let pairs_of_bytes = single[1..self.end].windows(2);
+                for (i, (pair, bytes)) in ids.windows(2).zip(pairs_of_bytes).enumerate() {
+                    let rank = if bytes[0] | bytes[1] < 256 {
+                        pairs.byte_rank(bytes[0] as u8, bytes[1] as u8)
                     } else {
-                        table.rank_from(lines[at], self.ids[at], self.ids[at + 1], &find)
+                        table.rank_from(lines[i], pair[0], pair[1], &find)
                     };
-                    self.entries[at] = entry(rank, at);
+                    self.entries[i + 1] = entry(rank, i + 1);
                 }
             }
         }
