@@ -118,8 +118,8 @@ const SHAPES: [(usize, u32, u32); 16] = {
 /// [`NO_CHARACTER`] and 1.
 #[inline]
 fn character(bytes: &[u8], at: usize) -> (u32, usize) {
-    let word = match bytes.get(at..at + 4) {
-        Some(four) => u32::from_le_bytes(four.try_into().expect("four bytes")),
+    let word = match bytes[at..].first_chunk() {
+        Some(four) => u32::from_le_bytes(*four),
         None => (0..)
             .zip(&bytes[at..])
             .fold(0, |word, (i, &byte)| word | u32::from(byte) << (8 * i)),
