@@ -228,9 +228,6 @@ def _parcels(
 
 def _divided(source: Source, most: int, split_on: Sequence[str]) -> Iterator[tuple[Source, int]]:
     """A source, the row groups of one, or spans of documents, with the bytes of each."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     size = _PARCEL_BYTES if source.size is None else source.size
     if source.compression or source.remote or source.kind == "jsonl":
         yield source, size
@@ -243,15 +240,14 @@ def _divided(source: Source, most: int, split_on: Sequence[str]) -> Iterator[tup
             yield replace(source, span=span), span[1] - span[0]
     else:
         try:
-            footer = pq.read_metadata(source.name)
-        except (pa.ArrowException, OSError):
+            groups = sources.open_parquet(source.name).group_bytes
+        except (OSError, _core.FormatError):
             # The task that reads it says what is wrong.
+            groups = []
+        if not groups:
             yield source, size
-            return
-        if not footer.num_row_groups:
-            yield source, size
-        for group in range(footer.num_row_groups):
-            yield replace(source, row_groups=(group,)), footer.row_group(group).total_byte_size
+        for i, group_size in enumerate(groups):
+            yield replace(source, row_groups=(i,)), group_size
 
 
 def _cuts(name: str, size: int, step: int, split_on: Sequence[str]) -> Iterator[int]:

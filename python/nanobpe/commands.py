@@ -280,7 +280,6 @@ def encode(arguments: argparse.Namespace) -> None:
     if arguments.ids and arguments.dtype != "auto" and not arguments.binary:
         raise UsageError("--dtype is about binary ids; with --ids it needs --binary")
     found = sources.find(arguments.inputs)
-    sources.prepare(found)
     tokenizer = Tokenizer.load(arguments.tok)
     with flags():
         bos = bos_id(tokenizer) if arguments.bos else None

@@ -1,8 +1,8 @@
 """Inputs: text, JSON lines and parquet, compressed or not, local or remote, and Arrow data.
 
 `find` turns what the user named into a list of sources before any work begins; `feed` hands their
-documents to a sink (the trainer's counter, the encoder of documents). Local uncompressed files are
-read in Rust; pyarrow decompresses, reads parquet and opens URLs. The kind of a file is told by its
+documents to a sink (the trainer's counter, the encoder of documents). Files are read in Rust, and
+what URLs name through pyarrow, which opens it and reads counts. The kind of a file is told by its
 name: `.jsonl` and `.ndjson` hold one object per line, `.parquet` a column of documents, anything
 else is text; a further `.gz` or `.zst` says that it is compressed.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
+from nanobpe import _core
 from nanobpe._core import FormatError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 Kind = Literal["text", "jsonl", "parquet"]
 _T = TypeVar("_T")
@@ -37,9 +37,6 @@ _KINDS: dict[str, Kind] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "p
 # Documents of an iterable are handed over in parcels of about this size.
 _PARCEL_BYTES = 1 << 20
 _PARCEL_DOCUMENTS = 10_000
-# Documents of parquet that are decoded at once, between two looks for signals.
-_PARQUET_ROWS = 1024
-_PARQUET_BYTES = 1 << 19
 # Counts that are handed over at once.
 COUNT_ROWS = 1 << 16
 
@@ -50,8 +47,15 @@ class Sink(Protocol):
     def is_full(self) -> bool:
         """Whether `max_bytes` are reached."""
 
-    def add_file(self, path: os.PathLike[str], kind: str, field: str) -> None:
+    def add_file(
+        self, path: os.PathLike[str], kind: str, field: str, compression: str | None
+    ) -> None:
         """Takes a local file."""
+
+    def add_parquet(
+        self, file: _core.ParquetFile, field: str, groups: Sequence[int] | None
+    ) -> None:
+        """Takes the documents in a column of a parquet file."""
 
     def add_stream(self, name: str, read: Callable[[int], bytes], kind: str, field: str) -> None:
         """Takes what `read` gives until it gives nothing."""
@@ -181,21 +185,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def prepare(sources: Iterable[Source]) -> None:
-    """Begins to import what reading parquet needs, while the caller does other things.
-
-    pyarrow takes as long as loading a vocabulary of 50,000 tokens.
-    """
-
-    def load() -> None:
-        # Whoever needs it is told.
-        with contextlib.suppress(ImportError):
-            import pyarrow.parquet  # noqa: F401
-
-    if any(source.kind == "parquet" for source in sources):
-        threading.Thread(target=load).start()
-
-
 def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
     """Hands the documents of sources to a sink, in order, until it is full.
 
@@ -213,11 +202,12 @@ def feed(sink: Sink, sources: Iterable[Source], *, field: str = "text") -> None:
             _feed_parquet(sink, source, field)
         elif source.is_stdin:
             sink.add_stream("<stdin>", sys.stdin.buffer.read, source.kind, field)
-        elif source.compression or source.remote or source.span:
+        elif source.remote or source.span:
             with _opened(source) as stream:
-                sink.add_stream(source.name, _reader(stream, source.name), source.kind, field)
+                read = _named(stream.read, source.name)
+                sink.add_stream(source.name, read, source.kind, field)
         else:
-            sink.add_file(Path(source.name), source.kind, field)
+            sink.add_file(Path(source.name), source.kind, field, source.compression)
 
 
 def _opened(source: Source) -> pa.NativeFile:
@@ -234,73 +224,87 @@ def _opened(source: Source) -> pa.NativeFile:
     return pa.CompressedInputStream(raw, source.compression) if source.compression else raw
 
 
-def _reader(stream: pa.NativeFile, name: str) -> Callable[[int], bytes]:
-    def read(size: int) -> bytes:
+def _named(read: Callable[..., bytes], name: str) -> Callable[..., bytes]:
+    """The same function, whose errors name the file.
+
+    pyarrow says neither that nor whether the disk or the content is at fault.
+    """
+
+    def reading(*place: int) -> bytes:
         try:
-            return cast("bytes", stream.read(size))
+            return read(*place)
         except OSError as error:
-            # pyarrow names neither the file nor whether the disk or the content is at fault.
             if error.errno:
                 raise OSError(error.errno, os.strerror(error.errno), name) from error
             raise FormatError(f"{name}: {_first_line(error)}") from error
 
-    return read
+    return reading
 
 
 def _feed_parquet(sink: Sink, source: Source, field: str) -> None:
+    data = _parquet_data(source)
+    file = open_parquet(source.name, data)
+    columns = set(file.columns)
+    counted = {"pretoken", "count"} <= columns and field not in columns - {"pretoken"}
+    if counted and hasattr(sink, "add_counts"):
+        _feed_count_file(sink, source, data)
+    else:
+        sink.add_parquet(file, field, source.row_groups)
+
+
+def _parquet_data(source: Source) -> pa.NativeFile | None:
+    """What Python reads of a parquet file that is compressed as a whole or remote."""
+    if source.compression:
+        import pyarrow as pa
+
+        with _opened(source) as stream:
+            return pa.BufferReader(_waited_for(lambda: _named(stream.read, source.name)()))
+    if source.remote:
+        system, path = source.remote
+        return system.open_input_file(path)
+    return None
+
+
+def open_parquet(name: str, data: pa.NativeFile | None = None) -> _core.ParquetFile:
+    """A local parquet file, or what `data` holds of one.
+
+    Raises:
+        OSError: If it cannot be read.
+        FormatError: If it is no parquet.
+    """
+    if data is None:
+        return _core.ParquetFile(name)
+
+    def read(offset: int, length: int) -> bytes:
+        return _waited_for(lambda: cast("bytes", data.read_at(length, offset)))
+
+    return _core.ParquetFile(name, (data.size(), _named(read, name)))
+
+
+def _feed_count_file(sink: Any, source: Source, data: pa.NativeFile | None) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        if source.compression:
-            with _opened(source) as stream:
-                data: Any = pa.BufferReader(_waited_for(stream.read))
-        elif source.remote:
-            system, path = source.remote
-            data = system.open_input_file(path)
-        else:
-            data = source.name
         # Read through a small buffer: otherwise a row group's whole column is in memory at once.
         # Not closed by hand, since a thread that Ctrl-C left behind may still read from it.
-        file = pq.ParquetFile(data, buffer_size=1 << 20, pre_buffer=False)
-        columns = file.schema_arrow.names
-        groups = source.row_groups
-        if groups is None:
-            groups = tuple(range(file.num_row_groups))
-        counted = {"pretoken", "count"} <= set(columns) and field not in {*columns} - {"pretoken"}
-        if counted and hasattr(sink, "add_counts"):
-            rows = file.iter_batches(COUNT_ROWS, row_groups=groups, columns=["pretoken", "count"])
-            with contextlib.closing(_read_ahead(rows)) as batches:
-                for batch in batches:
-                    feed_counts(sink, batch, source.name)
-            return
-        if field not in columns:
-            raise FormatError(
-                f"{source.name}: there is no column {field!r}; it has {', '.join(columns)}"
-            )
-        _check_type(file.schema_arrow.field(field).type, f"{source.name}: column {field!r}")
-        with contextlib.closing(_read_ahead(_batches(file, groups, field))) as batches:
+        file = pq.ParquetFile(data or source.name, buffer_size=1 << 20, pre_buffer=False)
+        rows = file.iter_batches(
+            COUNT_ROWS, row_groups=source.row_groups, columns=["pretoken", "count"]
+        )
+        with contextlib.closing(_read_ahead(rows)) as batches:
             for batch in batches:
-                if sink.is_full():
-                    return
-                feed_arrow(sink, batch.column(0))
+                feed_counts(sink, batch, source.name)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         raise FormatError(f"{source.name}: {_first_line(error)}") from error
 
 
-def _batches(file: pq.ParquetFile, groups: Sequence[int], field: str) -> Iterator[pa.RecordBatch]:
-    for group in groups:
-        rows = _batch_rows(file.metadata.row_group(group), field)
-        yield from file.iter_batches(rows, row_groups=[group], columns=[field])
-
-
 def _read_ahead(items: Iterator[_T]) -> Generator[_T]:
     """The items, made on a thread while the one before is worked on.
 
-    Waiting hears Ctrl-C at once, pyarrow at work does not: a page of parquet may hold a thousand
-    documents of a megabyte.
+    Waiting hears Ctrl-C at once, pyarrow at work does not.
     """
     # An item, or how it ended: an error, or None after the last.
     results: SimpleQueue[tuple[_T] | BaseException | None] = SimpleQueue()
@@ -333,14 +337,6 @@ def _read_ahead(items: Iterator[_T]) -> Generator[_T]:
 def _waited_for(call: Callable[[], _T]) -> _T:
     """What `call` gives on a thread; waiting hears Ctrl-C."""
     return next(_read_ahead(call() for _ in range(1)))
-
-
-def _batch_rows(group: pq.RowGroupMetaData, field: str) -> int:
-    """Rows whose `field` has about _PARQUET_BYTES together."""
-    columns = map(group.column, range(group.num_columns))
-    size: int = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == field)
-    num_rows: int = group.num_rows
-    return max(1, min(_PARQUET_ROWS, _PARQUET_BYTES * num_rows // max(size, 1)))
 
 
 def _check_type(kind: pa.DataType, what: str) -> None:

@@ -44,6 +44,15 @@ impl Error {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, source }
     }
+
+    /// What went wrong when a file was read: the system's refusal, or what a decoder says of its content.
+    pub fn reading(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| match source.raw_os_error() {
+            Some(_) => Self::Io { path, source },
+            None => Self::Format(format!("{}: {source}", path.display())),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -5,9 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::buffer::{Buffer, Spare};
-use super::{Fed, FeedOptions, Finder, Piece};
+use super::{BATCH_BYTES, Fed, FeedOptions, Finder, Piece};
 use crate::error::Result;
 use crate::pretokenize::Pattern;
+
+/// What is left of a text of whole documents.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// Where it begins.
+    start: usize,
+    /// Where the document that begins there ends and the next may begin; None if that has not been looked for.
+    document: Option<(usize, usize)>,
+    /// Whether no document follows.
+    is_last: bool,
+}
 
 /// Makes pieces of documents, in input order.
 pub(super) struct Cutter {
@@ -118,6 +129,43 @@ impl Cutter {
             .pattern
             .cut_from_start(&text[start..end], near.min(end) - start);
         cut.map(|cut| start + cut).or((start > 0).then_some(start))
+    }
+
+    /// The next document between separators in a text, or a part of a large one, and whether the document ends there.
+    pub fn part(&self, text: &[u8], rest: &mut Rest) -> Option<(Range<usize>, bool)> {
+        let (end, next) = match rest.document {
+            Some(document) => document,
+            None => self.next_document(text, rest)?,
+        };
+        let start = rest.start;
+        let left = &text[start..end];
+        if left.len() > 2 * BATCH_BYTES
+            && let Some(cut) = self.cut(left, 0, BATCH_BYTES)
+        {
+            rest.start += cut;
+            rest.document = Some((end, next));
+            return Some((start..rest.start, false));
+        }
+        rest.start = next;
+        rest.document = None;
+        Some((start..end, true))
+    }
+
+    /// Where the next document ends and what follows begins. Nothing between two separators is no document.
+    fn next_document(&self, text: &[u8], rest: &mut Rest) -> Option<(usize, usize)> {
+        while let Some(found) = self
+            .separators
+            .as_ref()
+            .and_then(|s| s.find(text, rest.start))
+        {
+            if found.start > rest.start {
+                return Some((found.start, found.end));
+            }
+            rest.start = found.end;
+        }
+        let is_over = rest.is_last || rest.start > 0 && rest.start == text.len();
+        rest.is_last = true;
+        (!is_over).then_some((text.len(), text.len()))
     }
 
     /// Counts a piece in and shortens it to what the limits leave; None when the feed is full.

@@ -13,9 +13,17 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::pool::{PATIENCE, Source};
-use super::text::TextFile;
 use super::{Batch, Cutter, Feed, Poll};
 use crate::error::{Error, Result};
+
+/// What is read block by block.
+pub(super) trait Blocks: Send {
+    /// The next batch; none are left after None.
+    ///
+    /// # Errors
+    /// What is wrong with the file, and what `poll` raised.
+    fn next(&mut self, cutter: &mut Cutter, poll: Poll<'_>) -> Result<Option<Batch>>;
+}
 
 /// Looks at a lock before a thread sleeps, about 50 microseconds.
 const AWAKE: usize = 2000;
@@ -24,7 +32,7 @@ const AWAKE: usize = 2000;
 struct Shared(Mutex<Option<Open>>);
 
 struct Open {
-    text: TextFile,
+    blocks: Box<dyn Blocks>,
     cutter: Cutter,
     /// Number of the next batch.
     next: u64,
@@ -41,7 +49,7 @@ impl Open {
                 Ok(())
             }
         };
-        let batch = self.text.next(&mut self.cutter, &mut wanted)?;
+        let batch = self.blocks.next(&mut self.cutter, &mut wanted)?;
         Ok(batch.map(|batch| {
             self.next += 1;
             (self.next - 1, batch)
@@ -82,14 +90,30 @@ impl Source for Shared {
 }
 
 impl<T: Send + 'static> Feed<T> {
-    /// Lets the workers read a file; waits until its end is read.
+    /// Reads blocks to their end, or lets the workers read them and waits for that.
     ///
     /// # Errors
-    /// As [`Feed::text_file`].
-    pub(super) fn read_by_workers(&mut self, text: TextFile, poll: Poll<'_>) -> Result<()> {
+    /// What is wrong with the file, and what a worker or `poll` raised.
+    pub(super) fn read(
+        &mut self,
+        mut blocks: impl Blocks + 'static,
+        by_workers: bool,
+        poll: Poll<'_>,
+    ) -> Result<()> {
+        self.flush(poll)?;
+        if by_workers {
+            return self.read_by_workers(Box::new(blocks), poll);
+        }
+        while let Some(batch) = blocks.next(self.cutter()?, poll)? {
+            self.pool.send(batch, poll)?;
+        }
+        Ok(())
+    }
+
+    fn read_by_workers(&mut self, blocks: Box<dyn Blocks>, poll: Poll<'_>) -> Result<()> {
         let (ended, end) = bounded(1);
         let open = Open {
-            text,
+            blocks,
             cutter: self.cutter.take().ok_or(Error::Interrupted)?,
             next: self.pool.num_sent(),
             ended,

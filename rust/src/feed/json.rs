@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
+use super::file::LocalFile;
 use super::{BATCH_BYTES, Feed, Poll};
 use crate::error::{Error, Result};
 
@@ -37,16 +36,18 @@ impl<T: Send + 'static> Feed<T> {
     /// # Errors
     /// `Error::Io` if it cannot be read, `Error::Format` with file and line if it is not what it should be, and what
     /// a worker or `poll` raised.
-    pub fn json_file(&mut self, path: &Path, field: &str, poll: Poll<'_>) -> Result<()> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let mut stream = JsonStream::new(path.display().to_string(), field);
+    pub fn json_file(&mut self, file: LocalFile, field: &str, poll: Poll<'_>) -> Result<()> {
+        let (mut content, _) = file.open()?;
+        let mut stream = JsonStream::new(file.path.display().to_string(), field);
         let mut block = Vec::with_capacity(BATCH_BYTES);
         while !self.is_full() {
             // A line of many blocks is read to its end before anything is sent.
             poll()?;
             block.clear();
-            let read = (&mut file).take(BATCH_BYTES as u64).read_to_end(&mut block);
-            if read.map_err(Error::io(path))? == 0 {
+            let read = (&mut content)
+                .take(BATCH_BYTES as u64)
+                .read_to_end(&mut block);
+            if read.map_err(|e| file.failed(e))? == 0 {
                 break;
             }
             self.json(&mut stream, &block, poll)?;

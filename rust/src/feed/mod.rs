@@ -16,15 +16,20 @@ use crate::pretokenize::Pattern;
 mod buffer;
 mod cut;
 mod fetch;
+pub mod file;
+mod filling;
 mod find;
+mod guard;
 pub mod json;
+pub mod parquet;
 mod pool;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
 pub use buffer::Buffer;
-use cut::Cutter;
+use cut::{Cutter, Rest};
+use filling::Filling;
 pub use find::Finder;
 pub use pool::{Poll, Pool, Work};
 
@@ -106,8 +111,7 @@ pub struct Feed<T> {
     /// None while the workers have it, and after they have failed.
     cutter: Option<Cutter>,
     fed: Arc<Fed>,
-    batch: Buffer,
-    pieces: Vec<Piece>,
+    filling: Filling,
 }
 
 impl<T: Send + 'static> Feed<T> {
@@ -121,8 +125,7 @@ impl<T: Send + 'static> Feed<T> {
             pool,
             fed: cutter.fed().clone(),
             cutter: Some(cutter),
-            batch: Buffer::default(),
-            pieces: Vec::new(),
+            filling: Filling::default(),
         })
     }
 
@@ -145,30 +148,17 @@ impl<T: Send + 'static> Feed<T> {
     /// # Errors
     /// What a worker or `poll` raised.
     pub fn document(&mut self, text: &[u8], poll: Poll<'_>) -> Result<()> {
-        let mut start = 0;
-        if let Some(separators) = self.cutter()?.separators().cloned() {
-            for found in separators.find_iter(text) {
-                if found.start > start {
-                    self.one_document(&text[start..found.start], poll)?;
-                }
-                start = found.end;
-            }
-            if start > 0 && start == text.len() {
+        let mut rest = Rest::default();
+        loop {
+            let cutter = self.cutter.as_mut().ok_or(Error::Interrupted)?;
+            let Some((part, ends)) = cutter.part(text, &mut rest) else {
                 return Ok(());
+            };
+            self.filling.add(cutter, &text[part], ends);
+            if self.filling.is_enough() {
+                self.flush(poll)?;
             }
         }
-        self.one_document(&text[start..], poll)
-    }
-
-    fn one_document(&mut self, mut text: &[u8], poll: Poll<'_>) -> Result<()> {
-        while text.len() > 2 * BATCH_BYTES {
-            let Some(cut) = self.cutter()?.cut(text, 0, BATCH_BYTES) else {
-                break;
-            };
-            self.copy_piece(&text[..cut], false, poll)?;
-            text = &text[cut..];
-        }
-        self.copy_piece(text, true, poll)
     }
 
     /// Takes documents that lie in shared memory, one per range, without copying them.
@@ -224,32 +214,12 @@ impl<T: Send + 'static> Feed<T> {
         self.pool.finish(poll)
     }
 
-    /// Appends a piece to the batch that is being filled.
-    fn copy_piece(&mut self, text: &[u8], ends: bool, poll: Poll<'_>) -> Result<()> {
-        let cutter = self.cutter()?;
-        let Some(mut piece) = cutter.admit(0..text.len(), text, ends) else {
-            return Ok(());
-        };
-        if self.batch.capacity() == 0 {
-            self.batch = self.cutter()?.buffer();
-            self.batch.reserve(BATCH_BYTES + BATCH_BYTES / 8);
-        }
-        let start = self.batch.len();
-        self.batch.extend_from_slice(&text[piece.range.clone()]);
-        piece.range = start..self.batch.len();
-        self.pieces.push(piece);
-        if self.batch.len() >= BATCH_BYTES {
-            self.flush(poll)?;
-        }
-        Ok(())
-    }
-
+    /// Sends what has been filled in.
     fn flush(&mut self, poll: Poll<'_>) -> Result<()> {
-        let (batch, pieces) = (
-            std::mem::take(&mut self.batch),
-            std::mem::take(&mut self.pieces),
-        );
-        self.send(Data::Owned(batch), pieces, poll)
+        match self.filling.take() {
+            Some(batch) => self.pool.send(batch, poll),
+            None => Ok(()),
+        }
     }
 
     fn send(&mut self, data: Data, pieces: Vec<Piece>, poll: Poll<'_>) -> Result<()> {

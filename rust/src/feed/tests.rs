@@ -1,11 +1,13 @@
 //! Documents arrive whole, in order and in pieces that pretokenise by themselves, however they come.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
+use super::file::LocalFile;
 use super::json::JsonStream;
 use super::text::{TextFile, TextStream};
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -68,6 +70,13 @@ fn fed(
     )
 }
 
+fn plain(path: &Path) -> LocalFile {
+    LocalFile {
+        path: path.to_path_buf(),
+        compression: None,
+    }
+}
+
 fn split_options() -> FeedOptions {
     FeedOptions {
         split_on: vec!["<|end|>".into(), "<|end|><|end|>x".into()],
@@ -113,7 +122,7 @@ fn a_large_document_is_cut_and_comes_back() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     let (got, documents, bytes, pieces) = fed(FeedOptions::default(), |feed, poll| {
-        feed.text_file(file.path(), poll)
+        feed.text_file(plain(file.path()), poll)
     });
     assert_eq!((documents, bytes), (1, text.len() as u64));
     assert!(pieces > 3, "cut into {pieces}");
@@ -385,7 +394,7 @@ fn what_workers_read_arrives_whole_and_in_order() {
     let (got, documents, bytes, _) = fed(split_options(), |feed, poll| {
         feed.document(b"first", poll)?;
         for file in &files {
-            feed.text_file(file.path(), poll)?;
+            feed.text_file(plain(file.path()), poll)?;
         }
         feed.document(b"last", poll)
     });
@@ -404,7 +413,7 @@ fn what_workers_read_arrives_whole_and_in_order() {
     };
     let (got, _, bytes, _) = fed(options, |feed, poll| {
         for file in &files {
-            feed.text_file(file.path(), poll)?;
+            feed.text_file(plain(file.path()), poll)?;
         }
         assert!(feed.is_full());
         feed.document(b"never", poll)
@@ -421,8 +430,8 @@ fn reading_on_the_workers_names_its_file_and_hears_the_caller() {
     // A folder can be opened, not read.
     let folder = tempfile::tempdir().unwrap();
     let mut feed = start(vec![Fail(0), Fail(0)]);
-    let text = TextFile::open(folder.path()).unwrap();
-    let error = feed.read_by_workers(text, &mut || Ok(())).unwrap_err();
+    let text = TextFile::open(plain(folder.path())).unwrap().0;
+    let error = feed.read(text, true, &mut || Ok(())).unwrap_err();
     assert!(
         error
             .to_string()
@@ -432,13 +441,15 @@ fn reading_on_the_workers_names_its_file_and_hears_the_caller() {
     assert!(feed.document(b"more", &mut || Ok(())).is_err());
     let (files, _) = documents_in_files();
     let mut feed = start(vec![Fail(0), Fail(0)]);
-    let error = feed.text_file(files[0].path(), &mut || Ok(())).unwrap_err();
+    let error = feed
+        .text_file(plain(files[0].path()), &mut || Ok(()))
+        .unwrap_err();
     assert_eq!(error.to_string(), "no more");
     // Text without an end and without a place to cut: only the caller can stop that.
     let mut feed = start(vec![Fail(0), Fail(0)]);
-    let text = TextFile::open("/dev/zero".as_ref()).unwrap();
+    let text = TextFile::open(plain("/dev/zero".as_ref())).unwrap().0;
     let mut looks = 0;
-    let error = feed.read_by_workers(text, &mut || {
+    let error = feed.read(text, true, &mut || {
         looks += 1;
         if looks < 5 {
             Ok(())

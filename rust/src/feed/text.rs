@@ -1,12 +1,12 @@
 //! Streams of text: documents between separators, cut where they grow too large.
 
-use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
+use super::fetch::Blocks;
+use super::file::LocalFile;
 use super::{BATCH_BYTES, Batch, Buffer, Cutter, Data, Feed, Poll};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Files of more bytes are read by the workers.
 const WORTH_SHARING: u64 = 4 * BATCH_BYTES as u64;
@@ -28,33 +28,30 @@ pub struct TextStream {
 
 /// A local file of text that is being read.
 pub(super) struct TextFile {
-    path: PathBuf,
-    file: File,
+    file: LocalFile,
+    content: Box<dyn Read + Send>,
     /// None once the end was reached.
     stream: Option<TextStream>,
 }
 
 impl TextFile {
-    /// Opens it.
+    /// Opens it; gives its size on disk too, if it has one.
     ///
     /// # Errors
     /// `Error::Io` if that cannot be done.
-    pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self {
-            path: path.to_path_buf(),
-            file: File::open(path).map_err(Error::io(path))?,
+    pub fn open(file: LocalFile) -> Result<(Self, Option<u64>)> {
+        let (content, size) = file.open()?;
+        let text = Self {
+            file,
+            content,
             stream: Some(TextStream::default()),
-        })
+        };
+        Ok((text, size))
     }
+}
 
-    /// Whether workers that read it themselves gain more than it takes to tell them.
-    fn is_worth_sharing(&self) -> Result<bool> {
-        let status = self.file.metadata().map_err(Error::io(&self.path))?;
-        Ok(status.is_file() && status.len() > WORTH_SHARING)
-    }
-
-    /// The next batch; none are left after None.
-    pub fn next(&mut self, cutter: &mut Cutter, poll: Poll<'_>) -> Result<Option<Batch>> {
+impl Blocks for TextFile {
+    fn next(&mut self, cutter: &mut Cutter, poll: Poll<'_>) -> Result<Option<Batch>> {
         while let Some(stream) = &mut self.stream {
             // A text that cannot be cut is read to its end before anything is sent.
             poll()?;
@@ -62,10 +59,10 @@ impl TextFile {
                 stream.pending = cutter.buffer();
             }
             stream.pending.reserve_exact(BATCH_BYTES);
-            let read = (&mut self.file)
+            let read = (&mut self.content)
                 .take(BATCH_BYTES as u64)
                 .read_to_end(&mut stream.pending)
-                .map_err(Error::io(&self.path))?;
+                .map_err(|e| self.file.failed(e))?;
             if read == 0 || cutter.is_full() {
                 return Ok(self.stream.take().and_then(|stream| cutter.end(stream)));
             }
@@ -81,17 +78,13 @@ impl<T: Send + 'static> Feed<T> {
     /// Reads a local file of text. The end of the file ends the document.
     ///
     /// # Errors
-    /// `Error::Io` if it cannot be read, and what a worker or `poll` raised.
-    pub fn text_file(&mut self, path: &Path, poll: Poll<'_>) -> Result<()> {
-        self.flush(poll)?;
-        let mut text = TextFile::open(path)?;
-        if text.is_worth_sharing()? {
-            return self.read_by_workers(text, poll);
-        }
-        while let Some(batch) = text.next(self.cutter()?, poll)? {
-            self.pool.send(batch, poll)?;
-        }
-        Ok(())
+    /// `Error::Io` if it cannot be read, `Error::Format` if its compression is damaged, and what a worker or `poll`
+    /// raised.
+    pub fn text_file(&mut self, file: LocalFile, poll: Poll<'_>) -> Result<()> {
+        let (text, size) = TextFile::open(file)?;
+        // Workers that read a small one themselves gain less than it takes to tell them.
+        let by_workers = size.is_some_and(|size| size > WORTH_SHARING);
+        self.read(text, by_workers, poll)
     }
 
     /// Takes the next bytes of a stream of text.

@@ -10,7 +10,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyDict, PyString};
 
+use super::parquet::PyParquetFile;
 use crate::error::{Error, Result};
+use crate::feed::file::{Compression, LocalFile};
 use crate::feed::json::JsonStream;
 use crate::feed::text::TextStream;
 use crate::feed::{BATCH_BYTES, Feed, Poll};
@@ -116,19 +118,47 @@ impl<T: Send + 'static> Intake<T> {
         self.with(py, |feed, _| Ok(feed.is_full()))
     }
 
-    /// A local file that is not compressed; `kind` is "text" or "jsonl".
+    /// A local file; `kind` is "text" or "jsonl", `compression` "gzip", "zstd" or None.
     pub(super) fn add_file(
         &self,
         py: Python<'_>,
         path: PathBuf,
         kind: &str,
         field: &str,
+        compression: Option<&str>,
     ) -> PyResult<()> {
+        let compression = match compression {
+            None => None,
+            Some("gzip") => Some(Compression::Gzip),
+            Some("zstd") => Some(Compression::Zstd),
+            Some(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "compression {other:?} is neither \"gzip\" nor \"zstd\""
+                )));
+            }
+        };
+        let file = LocalFile { path, compression };
         match kind {
-            "text" => self.with(py, |feed, poll| feed.text_file(&path, poll)),
-            "jsonl" => self.with(py, |feed, poll| feed.json_file(&path, field, poll)),
+            "text" => self.with(py, |feed, poll| feed.text_file(file, poll)),
+            "jsonl" => self.with(py, |feed, poll| feed.json_file(file, field, poll)),
             _ => Err(unknown(kind)),
         }
+    }
+
+    /// The column `field` of a parquet file, of all its row groups or of those given.
+    pub(super) fn add_parquet(
+        &self,
+        py: Python<'_>,
+        file: &PyParquetFile,
+        field: &str,
+        groups: Option<Vec<usize>>,
+    ) -> PyResult<()> {
+        // What Python reads is read on this thread: those of the pool outlive an interrupt, maybe the interpreter.
+        let by_workers = file.is_local();
+        self.with(py, |feed, poll| {
+            feed.parquet(&file.file, field, groups, by_workers, poll)
+        })
+        .map_err(|error| file.raised(error))
     }
 
     /// What `read(n)` gives until it gives nothing.

@@ -10,6 +10,7 @@ mod arguments;
 mod feed;
 mod gc;
 mod pack;
+mod parquet;
 mod run;
 mod shards;
 mod text;
@@ -70,6 +71,7 @@ mod _core {
             PATTERNS.iter().copied().into_py_dict(module.py())?,
         )?;
         super::pack::register(module)?;
+        module.add_class::<super::parquet::PyParquetFile>()?;
         super::shards::register(module)?;
         super::tokenizer::register(module)?;
         super::train::register(module)

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::feed::{Caller, Intake};
 use super::interruptible;
+use super::parquet::PyParquetFile;
 use super::tokenizer::PyTokenizer;
 use crate::error::Error;
 use crate::feed::{Feed, FeedOptions, Pool};
@@ -218,8 +219,27 @@ impl PyDocumentEncoder {
         self.intake.add_arrow(py, data, offsets)
     }
 
-    fn add_file(&self, py: Python<'_>, path: PathBuf, kind: &str, field: &str) -> PyResult<()> {
-        self.intake.add_file(py, path, kind, field)
+    #[pyo3(signature = (path, kind, field, compression=None))]
+    fn add_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        kind: &str,
+        field: &str,
+        compression: Option<&str>,
+    ) -> PyResult<()> {
+        self.intake.add_file(py, path, kind, field, compression)
+    }
+
+    #[pyo3(signature = (file, field, groups=None))]
+    fn add_parquet(
+        &self,
+        py: Python<'_>,
+        file: &PyParquetFile,
+        field: &str,
+        groups: Option<Vec<usize>>,
+    ) -> PyResult<()> {
+        self.intake.add_parquet(py, file, field, groups)
     }
 
     fn add_stream(

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::lay_out;
 use super::write::{Part, ShardWriter};
 use crate::encode::Encoder;
 use crate::encode::special::Rule;
@@ -371,12 +372,14 @@ pub struct BinarySink<W> {
 
 impl<W: Write + Send> Sink for BinarySink<W> {
     fn take(&mut self, encoded: &Encoded, _: &AtomicBool) -> Result<()> {
-        let mut bytes = Vec::with_capacity(encoded.ids.len() * self.width);
-        for piece in &encoded.pieces {
-            for id in &encoded.ids[piece.ids.clone()] {
-                bytes.extend_from_slice(&id.to_le_bytes()[..self.width]);
-            }
+        let mut bytes = vec![0; encoded.ids.len() * self.width];
+        let mut end = 0;
+        for (ids, _) in encoded.iter() {
+            let start = end;
+            end += ids.len() * self.width;
+            lay_out(ids, self.width, &mut bytes[start..end]);
         }
+        bytes.truncate(end);
         self.out.write_all(&bytes).map_err(Error::io("<stdout>"))
     }
 

@@ -58,6 +58,19 @@ fn header(width: usize, tokens: u64) -> [u8; HEADER_BYTES] {
     bytes
 }
 
+/// Ids as they lie in shards, little-endian, of `width` bytes each; `bytes` holds as many.
+fn lay_out(ids: &[u32], width: usize, bytes: &mut [u8]) {
+    if width == 2 {
+        for (place, id) in bytes.as_chunks_mut().0.iter_mut().zip(ids) {
+            *place = (*id as u16).to_le_bytes();
+        }
+    } else {
+        for (place, id) in bytes.as_chunks_mut().0.iter_mut().zip(ids) {
+            *place = id.to_le_bytes();
+        }
+    }
+}
+
 /// What is in a folder of shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

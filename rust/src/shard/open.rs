@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::{HEADER_BYTES, IndexInfo, ShardInfo, header, hex, sha256_file, temporary, write_whole};
+use super::{
+    HEADER_BYTES, IndexInfo, ShardInfo, header, hex, lay_out, sha256_file, temporary, write_whole,
+};
 use crate::error::{Error, Result};
 
 /// A place in a shard.
@@ -72,9 +74,7 @@ impl OpenShard {
         let mut block = [0; 1 << 13];
         for ids in ids.chunks(block.len() / self.width) {
             let block = &mut block[..ids.len() * self.width];
-            for (place, id) in block.chunks_exact_mut(self.width).zip(ids) {
-                place.copy_from_slice(&id.to_le_bytes()[..self.width]);
-            }
+            lay_out(ids, self.width, block);
             self.write(block)?;
         }
         Ok(())

@@ -1,0 +1,233 @@
+//! Documents in a column of a parquet file.
+//!
+//! Of a file that lies in memory or on a local disk the workers read pages in turn, like blocks of text; a page is held
+//! once, and documents are copied from it into batches while it lies in the cache.
+
+use std::sync::Arc;
+
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
+use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+
+use super::cut::Rest;
+use super::fetch::Blocks;
+use super::guard::guarded;
+use super::{BATCH_BYTES, Batch, Cutter, Feed, Filling, Poll};
+use crate::error::{Error, Result};
+
+/// Values that are decoded at once; fewer where they are long, since some encodings copy them.
+const MOST_VALUES: usize = 1024;
+
+/// An open parquet file.
+#[derive(Clone)]
+pub struct ParquetFile {
+    name: String,
+    reader: Arc<dyn FileReader>,
+}
+
+impl ParquetFile {
+    /// Reads the footer; `name` stands in messages.
+    ///
+    /// # Errors
+    /// `Error::Format` if it is no parquet, `Error::Io` if it cannot be read.
+    pub fn open(name: &str, file: impl ChunkReader + 'static) -> Result<Self> {
+        let reader = tried(name, || SerializedFileReader::new(file))?;
+        Ok(Self {
+            name: name.to_string(),
+            reader: Arc::new(reader),
+        })
+    }
+
+    /// Names of the columns.
+    pub fn columns(&self) -> Vec<&str> {
+        let schema = self.reader.metadata().file_metadata().schema();
+        schema.get_fields().iter().map(|f| f.name()).collect()
+    }
+
+    /// Bytes of each row group before compression, all columns together.
+    pub fn group_bytes(&self) -> Vec<u64> {
+        let groups = self.reader.metadata().row_groups();
+        groups
+            .iter()
+            .map(|g| u64::try_from(g.total_byte_size()).unwrap_or(0))
+            .collect()
+    }
+
+    /// The number of the column `field` among those that hold values.
+    fn leaf(&self, field: &str) -> Result<usize> {
+        let file = self.reader.metadata().file_metadata();
+        let Some(found) = file
+            .schema()
+            .get_fields()
+            .iter()
+            .find(|f| f.name() == field)
+        else {
+            return Err(Error::format(format!(
+                "{}: there is no column {field:?}; it has {}",
+                self.name,
+                self.columns().join(", ")
+            )));
+        };
+        let leaves = file.schema_descr().columns();
+        let leaf = leaves.iter().position(|c| c.path().parts() == [field]);
+        let held = match leaf.map(|i| &leaves[i]) {
+            _ if found.is_group() => "nested values".to_string(),
+            Some(column) if column.max_rep_level() > 0 => "nested values".to_string(),
+            Some(column) if column.physical_type() != Physical::BYTE_ARRAY => {
+                column.physical_type().to_string().to_lowercase()
+            }
+            Some(column)
+                if column.converted_type() == ConvertedType::DECIMAL
+                    || matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_))) =>
+            {
+                "decimal".to_string()
+            }
+            _ => {
+                return leaf
+                    .ok_or_else(|| Error::format(format!("{}: its schema is broken", self.name)));
+            }
+        };
+        Err(Error::format(format!(
+            "{}: column {field:?} holds {held}; string or binary is needed",
+            self.name
+        )))
+    }
+}
+
+/// What reading gives; what a damaged file leads to, an error or a panic, names it.
+fn tried<R>(name: &str, read: impl FnOnce() -> Result<R, ParquetError>) -> Result<R> {
+    match guarded(read) {
+        Ok(result) => result.map_err(|error| wrong(name, error)),
+        Err(panic) => Err(Error::format(format!("{name}: it is damaged: {panic}"))),
+    }
+}
+
+/// What went wrong with a file: the system's refusal, or what it holds.
+fn wrong(name: &str, error: ParquetError) -> Error {
+    let text = match error {
+        ParquetError::General(text) | ParquetError::NYI(text) | ParquetError::EOF(text) => text,
+        ParquetError::External(error) => match error.downcast::<std::io::Error>() {
+            Ok(error) => return Error::reading(name)(*error),
+            Err(error) => error.to_string(),
+        },
+        error => error.to_string(),
+    };
+    let line = text.lines().next().unwrap_or_default();
+    Error::format(format!("{name}: {line}"))
+}
+
+/// The column of documents that is being read.
+struct Texts {
+    file: ParquetFile,
+    leaf: usize,
+    groups: std::vec::IntoIter<usize>,
+    /// The row group that is being read, and how many of its values are decoded at once.
+    column: Option<(ColumnReaderImpl<ByteArrayType>, usize)>,
+    /// Which rows hold values: asked for by the reader, of no use here.
+    levels: Vec<i16>,
+    /// Decoded values, the next one last.
+    values: Vec<ByteArray>,
+    /// The document that is being cut, and what is left of it.
+    open: Option<(ByteArray, Rest)>,
+    filling: Filling,
+}
+
+impl Texts {
+    /// The next value that is not null.
+    fn value(&mut self) -> Result<Option<ByteArray>> {
+        while self.values.is_empty() {
+            let Some((column, most)) = &mut self.column else {
+                let Some(group) = self.groups.next() else {
+                    return Ok(None);
+                };
+                self.column = Some(self.column(group)?);
+                continue;
+            };
+            self.levels.clear();
+            let (rows, _, _) = tried(&self.file.name, || {
+                column.read_records(*most, Some(&mut self.levels), None, &mut self.values)
+            })?;
+            if rows == 0 {
+                // Before the next one is opened: its first page would come on top of this one's last.
+                self.column = None;
+            }
+            self.values.reverse();
+        }
+        Ok(self.values.pop())
+    }
+
+    fn column(&self, group: usize) -> Result<(ColumnReaderImpl<ByteArrayType>, usize)> {
+        tried(&self.file.name, || {
+            let group = self.file.reader.get_row_group(group)?;
+            let chunk = group.metadata().column(self.leaf);
+            let bytes = usize::try_from(chunk.uncompressed_size()).unwrap_or(0);
+            let rows = usize::try_from(chunk.num_values()).unwrap_or(0);
+            let most = rows.saturating_mul(2 * BATCH_BYTES) / bytes.max(1);
+            let column = get_typed_column_reader(group.get_column_reader(self.leaf)?);
+            Ok((column, most.clamp(1, MOST_VALUES)))
+        })
+    }
+}
+
+impl Blocks for Texts {
+    fn next(&mut self, cutter: &mut Cutter, poll: Poll<'_>) -> Result<Option<Batch>> {
+        while !cutter.is_full() {
+            let (text, mut rest) = match self.open.take() {
+                Some(open) => open,
+                None => match self.value()? {
+                    Some(text) => (text, Rest::default()),
+                    None => break,
+                },
+            };
+            while let Some((range, ends)) = cutter.part(text.data(), &mut rest) {
+                self.filling.add(cutter, &text.data()[range], ends);
+                if self.filling.is_enough() {
+                    self.open = Some((text, rest));
+                    return Ok(self.filling.take());
+                }
+            }
+            poll()?;
+        }
+        Ok(self.filling.take())
+    }
+}
+
+impl<T: Send + 'static> Feed<T> {
+    /// Takes the documents in the column `field` of the row groups `groups`, or of all; nulls are none.
+    ///
+    /// The workers read them themselves if `by_workers`.
+    ///
+    /// # Errors
+    /// `Error::Format` if there is no such column of strings or it is damaged, `Error::Io` if it cannot be read, and
+    /// what a worker or `poll` raised.
+    pub fn parquet(
+        &mut self,
+        file: &ParquetFile,
+        field: &str,
+        groups: Option<Vec<usize>>,
+        by_workers: bool,
+        poll: Poll<'_>,
+    ) -> Result<()> {
+        let all = file.reader.num_row_groups();
+        let groups = groups.unwrap_or_else(|| (0..all).collect());
+        if let Some(none) = groups.iter().find(|group| **group >= all) {
+            let name = &file.name;
+            return Err(Error::format(format!(
+                "{name}: there is no row group {none} of {all}"
+            )));
+        }
+        let texts = Texts {
+            leaf: file.leaf(field)?,
+            groups: groups.into_iter(),
+            file: file.clone(),
+            column: None,
+            levels: Vec::new(),
+            values: Vec::new(),
+            open: None,
+            filling: Filling::default(),
+        };
+        self.read(texts, by_workers, poll)
+    }
+}
