@@ -18,6 +18,7 @@ __all__ = [
     "EncodedParts",
     "FormatError",
     "Packer",
+    "ParquetFile",
     "Shards",
     "SpecialRule",
     "Tokenizer",

@@ -37,9 +37,6 @@ def report(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives the exit code."""
-    # pyarrow's own allocator keeps what it frees: 410 MiB at the peak of `encode` instead of 335
-    # where parquet has a page of 100 MB, at the same speed.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Nothing here multiplies matrices, and numpy's threads spin for a while after its import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:

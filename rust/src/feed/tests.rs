@@ -112,6 +112,10 @@ proptest! {
         });
         prop_assert_eq!(documents, want.len() as u64);
         prop_assert_eq!(bytes, want.iter().map(Vec::len).sum::<usize>() as u64);
+        prop_assert_eq!(&got, &want);
+        // A whole document without text is one; nothing between two separators is none.
+        let want = if text.is_empty() { vec![Vec::new()] } else { want };
+        let (got, ..) = fed(split_options(), |feed, poll| feed.document(text.as_bytes(), poll));
         prop_assert_eq!(got, want);
     }
 }
