@@ -3,6 +3,7 @@
 import gzip
 import io
 import itertools
+import os
 import random
 import threading
 from dataclasses import replace
@@ -91,6 +92,15 @@ def test_large_files_on_many_threads(tmp_path, compression):
     assert documents(path, max_bytes=limit) == wanted(values[:15_000])
     separated = [d for text in values for d in text.split(" cat ") if d or text == ""]
     assert documents(path, split_on=(" cat ",)) == wanted(separated)
+
+
+def test_a_name_that_is_no_unicode(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.parquet"
+    content = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a"]}), content)
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(content.getvalue())
+    assert documents(os.fsdecode(path)) == [b"a"]
 
 
 def test_row_groups_that_are_meant(tmp_path):

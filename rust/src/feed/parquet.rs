@@ -3,6 +3,7 @@
 //! Of a file that lies in memory or on a local disk the workers read pages in turn, like blocks of text; a page is held
 //! once, and documents are copied from it into batches while it lies in the cache.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
@@ -32,10 +33,11 @@ impl ParquetFile {
     ///
     /// # Errors
     /// `Error::Format` if it is no parquet, `Error::Io` if it cannot be read.
-    pub fn open(name: &str, file: impl ChunkReader + 'static) -> Result<Self> {
-        let reader = tried(name, || SerializedFileReader::new(file))?;
+    pub fn open(name: &Path, file: impl ChunkReader + 'static) -> Result<Self> {
+        let name = name.display().to_string();
+        let reader = tried(&name, || SerializedFileReader::new(file))?;
         Ok(Self {
-            name: name.to_string(),
+            name,
             reader: Arc::new(reader),
         })
     }
@@ -58,36 +60,28 @@ impl ParquetFile {
     /// The number of the column `field` among those that hold values.
     fn leaf(&self, field: &str) -> Result<usize> {
         let file = self.reader.metadata().file_metadata();
-        let Some(found) = file
-            .schema()
-            .get_fields()
-            .iter()
-            .find(|f| f.name() == field)
-        else {
+        if !self.columns().contains(&field) {
             return Err(Error::format(format!(
                 "{}: there is no column {field:?}; it has {}",
                 self.name,
                 self.columns().join(", ")
             )));
-        };
+        }
         let leaves = file.schema_descr().columns();
-        let leaf = leaves.iter().position(|c| c.path().parts() == [field]);
-        let held = match leaf.map(|i| &leaves[i]) {
-            _ if found.is_group() => "nested values".to_string(),
-            Some(column) if column.max_rep_level() > 0 => "nested values".to_string(),
-            Some(column) if column.physical_type() != Physical::BYTE_ARRAY => {
+        let mut leaves = leaves.iter().enumerate();
+        let held = match leaves.find(|(_, column)| column.path().parts() == [field]) {
+            Some((_, column)) if column.max_rep_level() > 0 => "nested values".to_string(),
+            Some((_, column)) if column.physical_type() != Physical::BYTE_ARRAY => {
                 column.physical_type().to_string().to_lowercase()
             }
-            Some(column)
+            Some((_, column))
                 if column.converted_type() == ConvertedType::DECIMAL
                     || matches!(column.logical_type_ref(), Some(LogicalType::Decimal(_))) =>
             {
                 "decimal".to_string()
             }
-            _ => {
-                return leaf
-                    .ok_or_else(|| Error::format(format!("{}: its schema is broken", self.name)));
-            }
+            Some((leaf, _)) => return Ok(leaf),
+            None => "nested values".to_string(),
         };
         Err(Error::format(format!(
             "{}: column {field:?} holds {held}; string or binary is needed",

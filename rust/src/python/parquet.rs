@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -29,11 +30,11 @@ impl PyParquetFile {
     /// The local file `name`, or `remote`: its size and a function of offset and length that gives bytes.
     #[new]
     #[pyo3(signature = (name, remote=None))]
-    fn new(py: Python<'_>, name: &str, remote: Option<(u64, Py<PyAny>)>) -> PyResult<Self> {
+    fn new(py: Python<'_>, name: PathBuf, remote: Option<(u64, Py<PyAny>)>) -> PyResult<Self> {
         let remote = remote.map(|(size, read)| Remote::new(size, read));
         let file = py.detach(|| match &remote {
-            Some(remote) => ParquetFile::open(name, remote.clone()),
-            None => ParquetFile::open(name, File::open(name).map_err(Error::io(name))?),
+            Some(remote) => ParquetFile::open(&name, remote.clone()),
+            None => ParquetFile::open(&name, File::open(&name).map_err(Error::io(&name))?),
         });
         match file {
             Ok(file) => Ok(Self { file, remote }),
