@@ -224,15 +224,15 @@ def _opened(source: Source) -> pa.NativeFile:
     return pa.CompressedInputStream(raw, source.compression) if source.compression else raw
 
 
-def _named(read: Callable[..., bytes], name: str) -> Callable[..., bytes]:
+def _named(read: Callable[..., _T], name: str) -> Callable[..., _T]:
     """The same function, whose errors name the file.
 
     pyarrow says neither that nor whether the disk or the content is at fault.
     """
 
-    def reading(*place: int) -> bytes:
+    def reading(*what: Any) -> _T:
         try:
-            return read(*place)
+            return read(*what)
         except OSError as error:
             if error.errno:
                 raise OSError(error.errno, os.strerror(error.errno), name) from error
@@ -261,7 +261,7 @@ def _parquet_data(source: Source) -> pa.NativeFile | None:
             return pa.BufferReader(_waited_for(lambda: _named(stream.read, source.name)()))
     if source.remote:
         system, path = source.remote
-        return system.open_input_file(path)
+        return _named(system.open_input_file, source.name)(path)
     return None
 
 

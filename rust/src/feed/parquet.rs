@@ -1,7 +1,7 @@
 //! Documents in a column of a parquet file.
 //!
-//! Of a file that lies in memory or on a local disk the workers read pages in turn, like blocks of text; a page is held
-//! once, and documents are copied from it into batches while it lies in the cache.
+//! Of a local file the workers read pages in turn, like blocks of text. A page is held once, and documents are copied
+//! from it into batches.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -130,8 +130,9 @@ struct Texts {
 
 impl Texts {
     /// The next value that is not null.
-    fn value(&mut self) -> Result<Option<ByteArray>> {
+    fn value(&mut self, poll: Poll<'_>) -> Result<Option<ByteArray>> {
         while self.values.is_empty() {
+            poll()?;
             let Some((column, most)) = &mut self.column else {
                 let Some(group) = self.groups.next() else {
                     return Ok(None);
@@ -170,7 +171,7 @@ impl Blocks for Texts {
         while !cutter.is_full() {
             let (text, mut rest) = match self.open.take() {
                 Some(open) => open,
-                None => match self.value()? {
+                None => match self.value(poll)? {
                     Some(text) => (text, Rest::default()),
                     None => break,
                 },
@@ -182,7 +183,6 @@ impl Blocks for Texts {
                     return Ok(self.filling.take());
                 }
             }
-            poll()?;
         }
         Ok(self.filling.take())
     }
