@@ -5,8 +5,9 @@
 //! older than the token, all that is done before the character merges with others, so the order does not matter, and
 //! two merges of three are saved in CJK text.
 
-use super::Scratch;
 use super::joints::{Joints, character_len};
+use super::lockstep::SHORT;
+use super::merge::merge_all;
 use super::pairs::PairRanks;
 use crate::vocab::{Merge, Vocab};
 
@@ -26,10 +27,10 @@ impl Characters {
         let all: String = ('\u{80}'..='\u{ffff}').collect();
         let bytes = |(at, c): (usize, char)| (c as usize, &all.as_bytes()[at..at + c.len_utf8()]);
         let texts = all.char_indices().map(bytes);
-        Scratch::default().merge_all(pairs, texts, |point, merged| {
-            ids[point] = match (merged.next(), merged.next(), merged.next()) {
-                (Some(one), None, _) => u64::from(one + 1),
-                (Some(first), Some(second), None) if point >= 0x800 => {
+        merge_all::<SHORT>(pairs, texts, |point, merged, num| {
+            ids[point] = match merged[..num] {
+                [one] => u64::from(one + 1),
+                [first, second] if point >= 0x800 => {
                     u64::from(first + 1) | u64::from(second + 1) << 32
                 }
                 // Nothing merges.

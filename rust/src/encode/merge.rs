@@ -1,6 +1,6 @@
 //! Byte-pair encoding of one pretoken: the pair of lowest rank merges first, of equal ranks the leftmost.
 //!
-//! The parts are a linked list. In short pretokens the lowest rank is searched for, in many of up to 30 bytes side by
+//! The parts are a linked list. In short pretokens the lowest rank is searched for, in many of up to 32 bytes side by
 //! side ([`lockstep`](super::lockstep)); long ones have a queue of
 //! buckets, one per rank, which costs O(n) whatever the text: merging makes pairs of higher rank than its own (a part
 //! is older than the whole), so the buckets are walked once, in order. A vocabulary from a file may break that rule;
@@ -9,11 +9,13 @@
 use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lockstep::{Lockstep, SHORT};
-use super::pairs::{PairRanks, Table};
-use super::ranks::{NO_RANK, find};
+use super::lockstep::{self, LONG, Portable};
 #[cfg(target_arch = "x86_64")]
-use super::ranks::{RankTable, find_avx2, find_avx512};
+use super::lockstep::{Avx2, Avx512};
+use super::pairs::{PairRanks, Table};
+use super::ranks::NO_RANK;
+#[cfg(target_arch = "x86_64")]
+use super::ranks::RankTable;
 use crate::processor::Level;
 
 /// Up to this many bytes the array wins (measured: equal near 100 bytes of CJK text).
@@ -22,27 +24,9 @@ const NONE: u32 = u32::MAX;
 /// Merges between two looks at the stop flag, well under a millisecond.
 const MERGES_PER_LOOK: usize = 4096;
 
-/// [`Lockstep::merge`] with the features given.
-#[cfg(target_arch = "x86_64")]
-macro_rules! at_level {
-    ($name:ident, $features:literal, $find:ident) => {
-        #[target_feature(enable = $features)]
-        fn $name<'a>(
-            lockstep: &mut Lockstep,
-            pairs: &PairRanks,
-            table: &RankTable<u64>,
-            texts: impl Iterator<Item = (usize, &'a [u8])>,
-            done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
-        ) {
-            lockstep.merge(pairs, table, |line, key| $find(line, key), texts, done);
-        }
-    };
-}
-
 /// Working memory of the merge loops, kept between calls.
 #[derive(Default)]
 pub struct Scratch {
-    lockstep: Lockstep,
     ids: Vec<u32>,
     /// Rank of the pair that begins at each position.
     ranks: Vec<u32>,
@@ -56,13 +40,11 @@ pub struct Scratch {
 impl Scratch {
     /// The ids of one pretoken; nonsense once `stop` is set.
     pub fn merge(&mut self, pairs: &PairRanks, bytes: &[u8], stop: &AtomicBool) -> &[u32] {
-        if bytes.len() <= SHORT {
-            let mut ids = std::mem::take(&mut self.ids);
-            ids.clear();
-            self.merge_all(pairs, iter::once((0, bytes)), |_, merged| {
-                ids.extend(merged);
+        if bytes.len() <= LONG {
+            self.ids.clear();
+            merge_all::<LONG>(pairs, iter::once((0, bytes)), |_, merged, num| {
+                self.ids.extend_from_slice(&merged[..num]);
             });
-            self.ids = ids;
             return &self.ids;
         }
         let len = bytes.len() as u32;
@@ -90,37 +72,6 @@ impl Scratch {
         }
         self.ids.truncate(kept);
         &self.ids
-    }
-
-    /// Merges many pretokens of up to [`SHORT`] bytes; `done` is told the number of each and its ids, in any order.
-    pub fn merge_all<'a>(
-        &mut self,
-        pairs: &PairRanks,
-        texts: impl Iterator<Item = (usize, &'a [u8])>,
-        done: impl FnMut(usize, &mut dyn Iterator<Item = u32>),
-    ) {
-        match (pairs.table(), pairs.level()) {
-            (Table::Wide(table), _) => self.lockstep.merge(pairs, table, find, texts, done),
-            (Table::Narrow(table), Level::Portable) => {
-                self.lockstep.merge(pairs, table, find, texts, done);
-            }
-            #[cfg(target_arch = "x86_64")]
-            (Table::Narrow(table), Level::Avx2) => {
-                at_level!(merge, "avx2,bmi1,bmi2,lzcnt,popcnt", find_avx2);
-                // SAFETY: a processor of this level has the features.
-                unsafe { merge(&mut self.lockstep, pairs, table, texts, done) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            (Table::Narrow(table), Level::Avx512) => {
-                at_level!(
-                    merge,
-                    "avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi1,bmi2,lzcnt,popcnt",
-                    find_avx512
-                );
-                // SAFETY: a processor of this level has the features.
-                unsafe { merge(&mut self.lockstep, pairs, table, texts, done) }
-            }
-        }
     }
 
     fn merge_by_search(&mut self, pairs: &PairRanks) {
@@ -205,6 +156,50 @@ impl Scratch {
         if self.ids.capacity() > KEPT {
             *self = Self::default();
         }
+    }
+}
+
+/// Merges many pretokens of up to N bytes ([`SHORT`] or [`LONG`]); `done` is told the number of each, its ids with
+/// zeroes behind, and how many they are, in any order.
+pub fn merge_all<'a, const N: usize>(
+    pairs: &PairRanks,
+    texts: impl Iterator<Item = (usize, &'a [u8])>,
+    done: impl FnMut(usize, &[u32; N], usize),
+) {
+    /// The same with the features given.
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! at_level {
+        ($table:ident, $features:literal, $vectors:ty) => {{
+            #[target_feature(enable = $features)]
+            fn merge<'a, const N: usize>(
+                pairs: &PairRanks,
+                table: &RankTable<u64>,
+                texts: impl Iterator<Item = (usize, &'a [u8])>,
+                done: impl FnMut(usize, &[u32; N], usize),
+            ) {
+                lockstep::merge::<$vectors, _, N>(pairs, table, texts, done);
+            }
+            // SAFETY: a processor of this level has the features.
+            unsafe { merge(pairs, $table, texts, done) }
+        }};
+    }
+    match (pairs.table(), pairs.level()) {
+        (Table::Wide(table), _) => {
+            lockstep::merge::<Portable, _, N>(pairs, table, texts, done);
+        }
+        (Table::Narrow(table), Level::Portable) => {
+            lockstep::merge::<Portable, _, N>(pairs, table, texts, done);
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Table::Narrow(table), Level::Avx2) => {
+            at_level!(table, "avx2,bmi1,bmi2,lzcnt,popcnt", Avx2);
+        }
+        #[cfg(target_arch = "x86_64")]
+        (Table::Narrow(table), Level::Avx512) => at_level!(
+            table,
+            "avx512f,avx512bw,avx512vl,avx512dq,avx2,bmi1,bmi2,lzcnt,popcnt",
+            Avx512
+        ),
     }
 }
 

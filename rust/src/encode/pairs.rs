@@ -39,7 +39,7 @@ impl PairRanks {
         let merges = vocab.merges();
         // In most vocabularies the ids say the order, and need not be looked up by it.
         let by_id = merges.is_sorted_by(|a, b| a.id < b.id);
-        let is_narrow = vocab.len() <= <u64 as Slot>::NO_ID as usize
+        let is_narrow = vocab.len() <= <u64 as Slot>::MOST_IDS as usize
             && merges.len() < <u64 as Slot>::MOST_RANKS;
         let mut pairs = Self {
             byte_ids,
@@ -95,8 +95,12 @@ impl PairRanks {
     #[inline]
     pub fn rank(&self, left: u32, right: u32) -> u32 {
         match &self.table {
-            Table::Narrow(table) => table.rank_from(table.place(left, right), left, right, find),
-            Table::Wide(table) => table.rank_from(table.place(left, right), left, right, find),
+            Table::Narrow(table) => {
+                table.rank_from(table.line(left, right), Slot::key(left, right), find)
+            }
+            Table::Wide(table) => {
+                table.rank_from(table.line(left, right), Slot::key(left, right), find)
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::Encoder;
 use super::cache::Cache;
-use super::lockstep::SHORT;
-use super::merge::Scratch;
+use super::lockstep::{LONG, SHORT};
+use super::merge::{Scratch, merge_all};
 use super::wanted::Wanted;
 
 /// Pretokens kept at most.
@@ -29,8 +29,9 @@ pub struct Unknown {
     /// Where in `ids` those of each lie.
     ranges: Vec<Range<usize>>,
     ids: Vec<u32>,
-    /// Numbers of the short ones that are no token.
+    /// Numbers of those that are no token, up to [`SHORT`] bytes and up to [`LONG`].
     short: Vec<usize>,
+    long: Vec<usize>,
 }
 
 impl Default for Unknown {
@@ -43,6 +44,7 @@ impl Default for Unknown {
             ranges: Vec::new(),
             ids: Vec::new(),
             short: Vec::new(),
+            long: Vec::new(),
         }
     }
 }
@@ -110,10 +112,12 @@ impl Unknown {
             ranges,
             ids,
             short,
+            long,
             ..
         } = self;
         ranges.clear();
         short.clear();
+        long.clear();
         for (i, want) in wanted.iter().enumerate() {
             let start = ids.len();
             let whole = if want.is_whole() {
@@ -126,17 +130,28 @@ impl Unknown {
                 ids.push(id);
             } else if bytes.len() <= SHORT {
                 short.push(i);
+            } else if bytes.len() <= LONG {
+                long.push(i);
             } else {
                 ids.extend_from_slice(scratch.merge(&encoder.pairs, bytes, stop));
             }
             ranges.push(start..ids.len());
         }
-        let texts = short.iter().map(|&i| (i, wanted[i].bytes(text)));
-        scratch.merge_all(&encoder.pairs, texts, |i, merged| {
-            let start = ids.len();
-            ids.extend(merged);
-            ranges[i] = start..ids.len();
-        });
+        let text = |&i: &usize| (i, wanted[i].bytes(text));
+        merge_all(
+            &encoder.pairs,
+            short.iter().map(text),
+            |i, merged: &[u32; SHORT], num| {
+                ranges[i] = append(ids, merged, num);
+            },
+        );
+        merge_all(
+            &encoder.pairs,
+            long.iter().map(text),
+            |i, merged: &[u32; LONG], num| {
+                ranges[i] = append(ids, merged, num);
+            },
+        );
     }
 
     /// Puts the ids among the known ones, from the last on: each of those moves once.
@@ -159,4 +174,13 @@ impl Unknown {
             out[to..to + ids.len()].copy_from_slice(ids);
         }
     }
+}
+
+/// Appends the first ones of so many ids that their number need not be known; where they are.
+#[inline]
+fn append<const N: usize>(ids: &mut Vec<u32>, some: &[u32; N], num: usize) -> Range<usize> {
+    let start = ids.len();
+    ids.extend_from_slice(some);
+    ids.truncate(start + num);
+    start..start + num
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 use rustc_hash::FxHashMap;
 
 use super::filter::Filter;
-use super::lockstep::SHORT;
+use super::lockstep::LONG;
+use super::merge::merge_all;
 use super::wanted::Wanted;
 use super::{PairRanks, Scratch};
 use crate::memory::Table;
@@ -17,11 +18,11 @@ pub fn unmade(vocab: &Vocab) -> &[u32] {
     vocab.unmade_once(|| {
         let (pairs, mut scratch) = (PairRanks::new(vocab), Scratch::default());
         let (short, long): (Vec<_>, Vec<_>) =
-            vocab.tokens().partition(|(_, bytes)| bytes.len() <= SHORT);
+            vocab.tokens().partition(|(_, bytes)| bytes.len() <= LONG);
         let mut unmade = Vec::new();
         let texts = short.into_iter().map(|(id, bytes)| (id as usize, bytes));
-        scratch.merge_all(&pairs, texts, |id, merged| {
-            let is_made = merged.next() == Some(id as u32) && merged.next().is_none();
+        merge_all::<LONG>(&pairs, texts, |id, merged, num| {
+            let is_made = merged[..num] == [id as u32];
             unmade.extend((!is_made).then_some(id as u32));
         });
         let never = AtomicBool::new(false);
