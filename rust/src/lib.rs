@@ -17,6 +17,8 @@ mod processor;
 mod python;
 pub mod shard;
 pub mod train;
+#[cfg(any(test, feature = "python"))]
+mod utf8;
 pub mod vocab;
 
 pub use error::{Error, Result};

@@ -95,6 +95,44 @@ def test_surrogates():
     assert TOK.encode("a\ud83db\udc00") == TOK.encode("a\ufffdb\ufffd")
 
 
+@pytest.mark.parametrize("num", [511, 512, 8000, (1 << 14) - 1, 1 << 14, (1 << 14) + 1, 70_000])
+@pytest.mark.parametrize(
+    "alphabet", ["a", "ab\xe9", "a\u0436\u4e16", "\U0001f600z\xff\u07ff\u0800"]
+)
+def test_the_utf8_of_a_long_str_is_its_own_each_time(num, alphabet):
+    text = "".join(random.Random(num).choices(alphabet, k=num))
+    want = TOK.encode_ordinary(text.encode())
+    assert TOK.encode_ordinary(text) == want
+    for _ in range(2):
+        assert TOK.encode_ordinary(text) == want
+    for at in (0, num // 2, num - 1):
+        broken = text[:at] + "\ud800" + text[at + 1 :]
+        want = TOK.encode_ordinary(broken.replace("\ud800", "\ufffd"))
+        assert [TOK.encode_ordinary(broken) for _ in range(2)] == [want, want]
+
+
+def test_encoding_a_text_once_leaves_it_as_it_was():
+    # Of so few new addresses hardly one is taken for known.
+    texts = ["\u0436\u4e16" * (1000 + i) for i in range(50)]
+    sizes = [sys.getsizeof(text) for text in texts]
+    for text in texts:
+        TOK.encode_ordinary(text)
+    now = [sys.getsizeof(text) for text in texts]
+    assert sum(a != b for a, b in zip(sizes, now, strict=True)) < 25
+
+
+def test_a_str_of_a_class_of_its_own():
+    class Odd(str):
+        def __len__(self):
+            return 3
+
+        def isascii(self):
+            raise RuntimeError
+
+    text = "\u0436a" * 600
+    assert TOK.encode_ordinary(Odd(text)) == TOK.encode_ordinary(text.encode())
+
+
 def published(name, shared_data):
     """A published vocabulary, ours and tiktoken's."""
     path = shared_data / "tokenizers" / f"{name}_base.tiktoken"

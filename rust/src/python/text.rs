@@ -1,20 +1,39 @@
 //! Texts of Python's as bytes.
+//!
+//! Python makes the UTF-8 of a str slowly, and keeps it as long as the str lives: most texts are encoded once, and
+//! theirs is made here and thrown away. That of a text which comes again is Python's.
+
+use std::cell::RefCell;
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi::{PyUnicode_AsUCS4, PyUnicode_GetLength, PyUnicode_Substring};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyString};
+
+use crate::pretokenize::key::fold;
+use crate::processor::Level;
+use crate::utf8;
 
 /// A text of Python's, kept alive while the interpreter is let go of.
 pub(super) enum Text {
     Str(PyBackedStr),
     Bytes(PyBackedBytes),
+    Own(String),
 }
+
+/// Characters of a str from which on its UTF-8 is made here, and of the parts in which it is.
+const LONG: usize = 512;
+const PART: usize = 1 << 14;
 
 impl Text {
     /// Of a str or bytes; a lone surrogate becomes U+FFFD.
     pub(super) fn new(text: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(text) = text.cast::<PyString>() {
+            if let Some(utf8) = utf8_once(text) {
+                return Ok(Self::Own(utf8));
+            }
             if let Ok(text) = PyBackedStr::try_from(text.clone()) {
                 return Ok(Self::Str(text));
             }
@@ -38,8 +57,96 @@ impl Text {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Str(text) => text.as_bytes(),
+            Self::Own(text) => text.as_bytes(),
             Self::Bytes(bytes) => bytes,
         }
+    }
+
+    /// The text if it is a str.
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text),
+            Self::Own(text) => Some(text),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
+/// The UTF-8 of a long str that is not ASCII, has no surrogates and was not here before.
+fn utf8_once(text: &Bound<'_, PyString>) -> Option<String> {
+    thread_local! {
+        static SEEN: RefCell<Seen> = RefCell::default();
+    }
+    // SAFETY: it is a str.
+    let len = unsafe { PyUnicode_GetLength(text.as_ptr()) };
+    let num = usize::try_from(len).ok().filter(|num| *num >= LONG)?;
+    if SEEN.with_borrow_mut(|seen| seen.was_seen(text.as_ptr() as usize, num)) {
+        return None;
+    }
+    let is_ascii = text.call_method0(intern!(text.py(), "isascii"));
+    if is_ascii.and_then(|is| is.is_truthy()).unwrap_or(true) {
+        return None;
+    }
+    let (mut utf8, mut points) = (Vec::new(), Vec::with_capacity(num.min(PART)));
+    for start in (0..len).step_by(PART) {
+        let end = len.min(start + PART as isize);
+        let part = if end - start == len {
+            text.clone().into_any()
+        } else {
+            // SAFETY: it is a str, and the places are in it; what comes back is a new one or null.
+            unsafe {
+                let part = PyUnicode_Substring(text.as_ptr(), start, end);
+                Bound::from_owned_ptr_or_opt(text.py(), part)?
+            }
+        };
+        // SAFETY: there is room for so many code points, which are written unless null comes back.
+        unsafe {
+            let room = points.capacity() as isize;
+            if PyUnicode_AsUCS4(part.as_ptr(), points.as_mut_ptr(), room, 0).is_null() {
+                PyErr::take(text.py());
+                return None;
+            }
+            points.set_len((end - start).cast_unsigned());
+        }
+        if !utf8::append(Level::best(), &points, &mut utf8) {
+            return None;
+        }
+    }
+    // SAFETY: all of it was appended as such.
+    Some(unsafe { String::from_utf8_unchecked(utf8) })
+}
+
+/// Where texts were, as bits of hashes: of a thousand new ones some sixty are taken for known.
+struct Seen {
+    bits: Box<[u64]>,
+    num: usize,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            bits: vec![0; Self::BITS / 64].into(),
+            num: 0,
+        }
+    }
+}
+
+impl Seen {
+    const BITS: usize = 1 << 18;
+    /// Texts after which it begins anew.
+    const MOST: usize = Self::BITS / 8;
+
+    /// Whether the text at this address was, and from now on it is.
+    fn was_seen(&mut self, address: usize, len: usize) -> bool {
+        let bit = fold(address as u64, !(len as u64)) as usize % Self::BITS;
+        let (word, bit) = (&mut self.bits[bit / 64], 1 << (bit % 64));
+        let was_seen = *word & bit != 0;
+        *word |= bit;
+        self.num += usize::from(!was_seen);
+        if self.num > Self::MOST {
+            *self = Self::default();
+        }
+        was_seen
     }
 }
 

@@ -299,13 +299,14 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         max_tokens: usize,
     ) -> PyResult<Bound<'py, PyString>> {
-        let Text::Str(text) = Text::new(text)? else {
+        let text = Text::new(text)?;
+        let Some(text) = text.as_str() else {
             return Err(PyTypeError::new_err("text is bytes, want str"));
         };
         let num_bytes = text.len().min(max_tokens.saturating_mul(8));
         let end = run(py, num_bytes, |stop| {
             self.encoder
-                .truncate(&self.vocab, &self.ordinary, &text, max_tokens, stop)
+                .truncate(&self.vocab, &self.ordinary, text, max_tokens, stop)
         })?;
         Ok(PyString::new(py, &text[..end]))
     }
