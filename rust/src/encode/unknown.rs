@@ -15,7 +15,6 @@ const MOST: usize = 512;
 const MOST_BYTES: usize = 1 << 16;
 /// Slots by which a pretoken is found among those kept.
 const SLOTS: usize = 4 * MOST;
-
 /// Pretokens that are not known, among others that are.
 pub struct Unknown {
     /// Each once.
@@ -29,7 +28,9 @@ pub struct Unknown {
     /// Where in `ids` those of each lie.
     ranges: Vec<Range<usize>>,
     ids: Vec<u32>,
-    /// Numbers of those that are no token, up to [`SHORT`] bytes and up to [`LONG`].
+    /// Numbers: of those that may be a token, of those that are none, and of these up to [`SHORT`] bytes and [`LONG`].
+    maybe: Vec<usize>,
+    merging: Vec<usize>,
     short: Vec<usize>,
     long: Vec<usize>,
 }
@@ -43,6 +44,8 @@ impl Default for Unknown {
             uses: Vec::new(),
             ranges: Vec::new(),
             ids: Vec::new(),
+            maybe: Vec::new(),
+            merging: Vec::new(),
             short: Vec::new(),
             long: Vec::new(),
         }
@@ -111,44 +114,48 @@ impl Unknown {
             text,
             ranges,
             ids,
+            maybe,
+            merging,
             short,
             long,
             ..
         } = self;
         ranges.clear();
-        short.clear();
-        long.clear();
+        ranges.resize(wanted.len(), 0..0);
+        // What is read of the tokens is fetched a loop before.
         for (i, want) in wanted.iter().enumerate() {
-            let start = ids.len();
-            let whole = if want.is_whole() {
-                encoder.whole.get(want, text)
-            } else {
-                None
-            };
-            let bytes = want.bytes(text);
-            if let Some(id) = whole {
-                ids.push(id);
-            } else if bytes.len() <= SHORT {
+            let may_be = want.is_whole() && encoder.whole.may_have(want);
+            if may_be { &mut *maybe } else { &mut *merging }.push(i);
+        }
+        for i in maybe.drain(..) {
+            match encoder.whole.get(&wanted[i], text) {
+                Some(id) => ranges[i] = append(ids, &[id], 1),
+                None => merging.push(i),
+            }
+        }
+        for i in merging.drain(..) {
+            let bytes = wanted[i].bytes(text);
+            if bytes.len() <= SHORT {
                 short.push(i);
             } else if bytes.len() <= LONG {
                 long.push(i);
             } else {
-                ids.extend_from_slice(scratch.merge(&encoder.pairs, bytes, stop));
+                let merged = scratch.merge(&encoder.pairs, bytes, stop);
+                ranges[i] = append(ids, merged, merged.len());
             }
-            ranges.push(start..ids.len());
         }
-        let text = |&i: &usize| (i, wanted[i].bytes(text));
-        merge_all(
+        let text = |i: usize| (i, wanted[i].bytes(text));
+        merge_all::<SHORT>(
             &encoder.pairs,
-            short.iter().map(text),
-            |i, merged: &[u32; SHORT], num| {
+            short.drain(..).map(text),
+            |i, merged, num| {
                 ranges[i] = append(ids, merged, num);
             },
         );
-        merge_all(
+        merge_all::<LONG>(
             &encoder.pairs,
-            long.iter().map(text),
-            |i, merged: &[u32; LONG], num| {
+            long.drain(..).map(text),
+            |i, merged, num| {
                 ranges[i] = append(ids, merged, num);
             },
         );
@@ -178,7 +185,7 @@ impl Unknown {
 
 /// Appends the first ones of so many ids that their number need not be known; where they are.
 #[inline]
-fn append<const N: usize>(ids: &mut Vec<u32>, some: &[u32; N], num: usize) -> Range<usize> {
+fn append(ids: &mut Vec<u32>, some: &[u32], num: usize) -> Range<usize> {
     let start = ids.len();
     ids.extend_from_slice(some);
     ids.truncate(start + num);

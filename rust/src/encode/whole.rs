@@ -108,15 +108,24 @@ impl WholeTokens {
         at
     }
 
+    /// Whether the pretoken may be a token; fetches what [`WholeTokens::get`] reads.
+    #[inline]
+    pub fn may_have(&self, want: &Wanted) -> bool {
+        let place = self.place(want.key);
+        let may_have = want.hash_of_long().is_some() || self.filter.may_have(want.key.hash());
+        if may_have {
+            prefetch(&self.keys[place]);
+            prefetch(&self.ids[place]);
+        }
+        may_have
+    }
+
     /// The token that the pretoken is.
     #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<u32> {
         if want.hash_of_long().is_some() {
             let bytes = want.bytes(text);
             return (bytes.len() <= self.longest).then(|| self.long.get(bytes).copied())?;
-        }
-        if !self.filter.may_have(want.key.hash()) {
-            return None;
         }
         let at = self.slot(want.key);
         (self.keys[at] == want.key.0).then(|| self.ids[at])

@@ -141,8 +141,6 @@ impl<S: Slot, const N: usize> Lane<S, N> {
                 bytes.len()
             }
             Some(characters) => {
-                // Bytes as numbers, 256 for what is more.
-                let mut single = [256; N];
                 let (mut from, mut at) = (0, 0);
                 while from < bytes.len() {
                     if let Some((first, second, num)) = characters.at(pairs.joints(), bytes, from) {
@@ -154,27 +152,20 @@ impl<S: Slot, const N: usize> Lane<S, N> {
                         }
                         from += num;
                     } else {
-                        let byte = bytes[from];
-                        (self.ids[at], single[at]) = (pairs.byte_id(byte), u16::from(byte));
+                        self.ids[at] = pairs.byte_id(bytes[from]);
                         at += 1;
                         from += 1;
                     }
                 }
                 // All wait for memory at the same time.
-                let mut lines = [0; N];
                 let ids = &self.ids[..at];
-                for (line, pair) in lines.iter_mut().zip(ids.windows(2)) {
-                    *line = table.line(pair[0], pair[1]);
-                    table.prefetch(*line);
+                for pair in ids.windows(2) {
+                    table.prefetch(table.line(pair[0], pair[1]));
                 }
-                let pairs_of_bytes = single[..at].windows(2);
-                for (i, (pair, bytes)) in ids.windows(2).zip(pairs_of_bytes).enumerate() {
-                    let rank = if bytes[0] | bytes[1] < 256 {
-                        pairs.byte_rank(bytes[0] as u8, bytes[1] as u8)
-                    } else {
-                        table.rank_from(lines[i], S::key(pair[0], pair[1]), V::find)
-                    };
-                    self.entries[i] = entry(rank, i as u32);
+                for (at, pair) in (0..).zip(ids.windows(2)) {
+                    let (line, key) = (table.line(pair[0], pair[1]), S::key(pair[0], pair[1]));
+                    let rank = table.rank_from(line, key, V::find);
+                    self.entries[at as usize] = entry(rank, at);
                 }
                 at
             }
