@@ -1,4 +1,4 @@
-//! Code points to UTF-8, sixteen at a time: five times as fast as Python does it.
+//! Code points to UTF-8, sixteen at a time: with the copy that Python makes of them, twice as fast as Python's own.
 
 use crate::processor::Level;
 

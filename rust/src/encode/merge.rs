@@ -1,15 +1,13 @@
 //! Byte-pair encoding of one pretoken: the pair of lowest rank merges first, of equal ranks the leftmost.
 //!
-//! The parts are a linked list. In short pretokens the lowest rank is searched for, in many of up to 32 bytes side by
-//! side ([`lockstep`](super::lockstep)); long ones have a queue of
-//! buckets, one per rank, which costs O(n) whatever the text: merging makes pairs of higher rank than its own (a part
-//! is older than the whole), so the buckets are walked once, in order. A vocabulary from a file may break that rule;
-//! the walk then goes back, and the result is still exact.
+//! The parts are a linked list. In short pretokens the lowest rank is searched for; many of up to 32 bytes merge side
+//! by side ([`lockstep`](super::lockstep)). Long ones have a queue of buckets, one per rank, which costs O(n) whatever
+//! the text: merging makes pairs of higher rank than its own (a part is older than the whole), so the buckets are walked
+//! once, in order. A vocabulary from a file may break that rule; the walk then goes back, and the result is still exact.
 
-use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lockstep::{self, LONG, Portable};
+use super::lockstep::{self, Portable};
 #[cfg(target_arch = "x86_64")]
 use super::lockstep::{Avx2, Avx512};
 use super::pairs::{PairRanks, Table};
@@ -40,13 +38,6 @@ pub struct Scratch {
 impl Scratch {
     /// The ids of one pretoken; nonsense once `stop` is set.
     pub fn merge(&mut self, pairs: &PairRanks, bytes: &[u8], stop: &AtomicBool) -> &[u32] {
-        if bytes.len() <= LONG {
-            self.ids.clear();
-            merge_all::<LONG>(pairs, iter::once((0, bytes)), |_, merged, num| {
-                self.ids.extend_from_slice(&merged[..num]);
-            });
-            return &self.ids;
-        }
         let len = bytes.len() as u32;
         self.ids.clear();
         self.ids.extend(bytes.iter().map(|&b| pairs.byte_id(b)));
@@ -159,7 +150,7 @@ impl Scratch {
     }
 }
 
-/// Merges many pretokens of up to N bytes ([`SHORT`] or [`LONG`]); `done` is told the number of each, its ids with
+/// Merges many pretokens of up to N bytes ([`lockstep::SHORT`] or [`lockstep::LONG`]); `done` is told the number of each, its ids with
 /// zeroes behind, and how many they are, in any order.
 pub fn merge_all<'a, const N: usize>(
     pairs: &PairRanks,

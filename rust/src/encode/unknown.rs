@@ -15,6 +15,7 @@ const MOST: usize = 512;
 const MOST_BYTES: usize = 1 << 16;
 /// Slots by which a pretoken is found among those kept.
 const SLOTS: usize = 4 * MOST;
+
 /// Pretokens that are not known, among others that are.
 pub struct Unknown {
     /// Each once.

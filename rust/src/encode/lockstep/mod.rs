@@ -20,7 +20,7 @@ const LANES: usize = 24;
 pub const LONG: usize = 32;
 pub const SHORT: usize = 16;
 
-/// Rank and place of a pair in one number, so that the least is of least rank and leftmost. Ranks have 26 bits, and
+/// Rank and place of a pair in one number, so that the least is of least rank and leftmost. Ranks have 27 bits, and
 /// what does not merge is still above all others.
 #[inline]
 fn entry(rank: u32, at: u32) -> u32 {
@@ -68,10 +68,15 @@ pub fn merge<'a, V: Vectors<S>, S: Slot, const N: usize>(
     mut texts: impl Iterator<Item = (usize, &'a [u8])>,
     mut done: impl FnMut(usize, &[u32; N], usize),
 ) {
+    // Without texts, which is common, there is nothing to make.
+    let mut next = texts.next();
+    if next.is_none() {
+        return;
+    }
     let mut lanes: [Lane<S, N>; LANES] = std::array::from_fn(|_| Lane::new());
     let mut num = 0;
     while num < LANES
-        && let Some((index, bytes)) = texts.next()
+        && let Some((index, bytes)) = next.take().or_else(|| texts.next())
     {
         lanes[num].begin::<V>(pairs, table, index, bytes);
         lanes[num].answer::<V>(table);
