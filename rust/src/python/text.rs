@@ -96,7 +96,7 @@ fn utf8_once(text: &Bound<'_, PyString>) -> Option<String> {
             // SAFETY: it is a str, and the places are in it; what comes back is a new one or null.
             unsafe {
                 let part = PyUnicode_Substring(text.as_ptr(), start, end);
-                Bound::from_owned_ptr_or_opt(text.py(), part)?
+                Bound::from_owned_ptr_or_err(text.py(), part).ok()?
             }
         };
         // SAFETY: there is room for so many code points, which are written unless null comes back.

@@ -1,6 +1,6 @@
 //! What merging side by side does with many numbers at once, by instructions.
 
-use super::super::ranks::{Line, Slot};
+use crate::encode::ranks::{self, Line, Slot};
 
 /// The operations for slots of a kind.
 pub trait Vectors<S: Slot> {
@@ -18,7 +18,7 @@ pub struct Portable;
 impl<S: Slot> Vectors<S> for Portable {
     #[inline]
     fn find(line: &Line<S>, key: S) -> u32 {
-        super::super::ranks::find(line, key)
+        ranks::find(line, key)
     }
 
     #[inline]
