@@ -17,7 +17,7 @@ MADE_OF := $(shell { $(PYTHON) -V; cat pyproject.toml constraints*.txt; } 2>&1 |
 TOOLS := $(VENV)/tools-$(MADE_OF)
 EXTRAS := $(VENV)/extras-$(MADE_OF)
 
-.PHONY: help demo test test-oldest rust lint types pytest wheel install fuzz bench clean
+.PHONY: help demo test test-oldest test-arm rust lint types pytest wheel install fuzz bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ test-oldest: ## The tests on the oldest PyTorch, Triton and NumPy supported, in 
 	@{ grep -Ev '^(cuda|numpy|nvidia|setuptools|torch|triton)\b' constraints.txt; cat constraints-oldest.txt; } \
 		> target/constraints-oldest.txt
 	@$(MAKE) --no-print-directory VENV=.venv-oldest CONSTRAINTS=target/constraints-oldest.txt pytest
+
+ARM := aarch64-unknown-linux-gnu
+test-arm: ## Rust's tests for 64-bit ARM, emulated, in 10 min; with Debian's qemu-user and gcc-aarch64-linux-gnu
+	rustup target add $(ARM)
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+		$(CARGO) test --locked --quiet --target $(ARM)
 
 wheel: $(TOOLS) ## Build dist/*.whl
 	@rm -f dist/*.whl

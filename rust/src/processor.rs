@@ -4,6 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Level {
     Portable,
+    /// NEON, which every 64-bit ARM has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// AVX2 and the operations on bits that came with it; `target_feature` has to name them all.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -15,7 +18,12 @@ pub(crate) enum Level {
 impl Level {
     /// All that this processor has, the best last.
     pub(crate) fn all() -> impl DoubleEndedIterator<Item = Self> {
+        #[allow(unused_mut, reason = "other processors have no more")]
         let mut levels = [Some(Self::Portable), None, None];
+        #[cfg(target_arch = "aarch64")]
+        {
+            levels[1] = Some(Self::Neon);
+        }
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;

@@ -24,6 +24,8 @@ impl Cache {
     ) -> usize {
         match self.level {
             Level::Portable => want_some(self, pretokens, is_part, wanted),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => want_some(self, pretokens, is_part, wanted),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -58,6 +60,9 @@ impl Cache {
         match self.level {
             // SAFETY: as the caller says.
             Level::Portable => unsafe { get_some(self, wanted, out, entry, Ids::get) },
+            // SAFETY: as the caller says.
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => unsafe { get_some(self, wanted, out, entry, |ids| neon_ids(ids)) },
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 | Level::Avx512 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -221,6 +226,41 @@ fn avx2_ids(ids: Ids) -> [u32; ROOM] {
     unsafe { std::mem::transmute::<__m256i, [u32; ROOM]>(_mm256_and_si256(shifted, mask)) }
 }
 
+/// [`Ids::get`], as by AVX2.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+#[inline]
+fn neon_ids(ids: Ids) -> [u32; ROOM] {
+    use std::arch::aarch64::{
+        int32x4_t, uint8x16_t, uint32x4_t, vandq_u32, vdupq_n_u32, vqtbl1q_u8,
+        vreinterpretq_u32_u8, vshlq_u32,
+    };
+    // From where each byte comes; from 16 on it is 0.
+    const BYTES: [[u8; 16]; 2] = [
+        [0, 1, 2, 3, 2, 3, 4, 5, 5, 6, 7, 8, 7, 8, 9, 10],
+        [
+            10, 11, 12, 13, 12, 13, 14, 15, 16, 16, 16, 16, 16, 16, 16, 16,
+        ],
+    ];
+    // To the left.
+    const SHIFTS: [[i32; 4]; 2] = [[0, -4, 0, -4], [0, -4, 0, 0]];
+    // SAFETY: vectors of integers are what any bytes are.
+    let (packed, bytes, shifts) = unsafe {
+        (
+            std::mem::transmute::<u128, uint8x16_t>(ids.0),
+            std::mem::transmute::<[[u8; 16]; 2], [uint8x16_t; 2]>(BYTES),
+            std::mem::transmute::<[[i32; 4]; 2], [int32x4_t; 2]>(SHIFTS),
+        )
+    };
+    let mask = vdupq_n_u32((1 << Ids::BITS) - 1);
+    let four = |i: usize| {
+        let apart = vreinterpretq_u32_u8(vqtbl1q_u8(packed, bytes[i]));
+        vandq_u32(vshlq_u32(apart, shifts[i]), mask)
+    };
+    // SAFETY: as above.
+    unsafe { std::mem::transmute::<[uint32x4_t; 2], [u32; ROOM]>([four(0), four(1)]) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -233,6 +273,9 @@ mod tests {
             let held = Ids::new(&ids).unwrap();
             prop_assert_eq!(held.num(), ids.len());
             prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the processor has NEON.
+            prop_assert_eq!(unsafe { neon_ids(held) }, held.get());
             #[cfg(target_arch = "x86_64")]
             if Level::all().any(|level| level == Level::Avx2) {
                 // SAFETY: the processor has AVX2.
@@ -316,6 +359,8 @@ mod tests {
     fn one_by_one(level: Level) -> bool {
         match level {
             Level::Portable => true,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => true,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => true,
             #[cfg(target_arch = "x86_64")]

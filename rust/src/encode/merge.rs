@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(target_arch = "aarch64")]
+use super::lockstep::Neon;
 use super::lockstep::{self, Portable};
 #[cfg(target_arch = "x86_64")]
 use super::lockstep::{Avx2, Avx512};
@@ -180,6 +182,10 @@ pub fn merge_all<'a, const N: usize>(
         }
         (Table::Narrow(table), Level::Portable) => {
             lockstep::merge::<Portable, _, N>(pairs, table, texts, done);
+        }
+        #[cfg(target_arch = "aarch64")]
+        (Table::Narrow(table), Level::Neon) => {
+            lockstep::merge::<Neon, _, N>(pairs, table, texts, done);
         }
         #[cfg(target_arch = "x86_64")]
         (Table::Narrow(table), Level::Avx2) => {

@@ -64,7 +64,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::processor::Level;
 
     proptest! {
         #[test]
@@ -75,7 +74,7 @@ mod tests {
                 portable(base, bits, &mut room);
                 prop_assert_eq!(&room[..want.len()], &want[..]);
                 #[cfg(target_arch = "x86_64")]
-                if Level::best() == Level::Avx512 {
+                if crate::processor::Level::best() == crate::processor::Level::Avx512 {
                     let mut room = [0; BLOCK];
                     // SAFETY: the processor is of this level.
                     unsafe { avx512(base, bits, &mut room) };

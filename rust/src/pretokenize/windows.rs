@@ -286,6 +286,8 @@ tools!(
     blocks::portable_beyond,
     places::portable
 );
+#[cfg(target_arch = "aarch64")]
+tools!(Neon, blocks::neon, blocks::neon_beyond, places::portable);
 #[cfg(target_arch = "x86_64")]
 tools!(Avx2, blocks::avx2, blocks::avx2_beyond, places::portable);
 #[cfg(target_arch = "x86_64")]
@@ -384,6 +386,8 @@ pub(super) fn classify(level: Level, bytes: &Bytes) -> (Masks, Beyond) {
     unsafe {
         match level {
             Level::Portable => (Portable::ascii(bytes), Portable::beyond(bytes)),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => (Neon::ascii(bytes), Neon::beyond(bytes)),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => (Avx2::ascii(bytes), Avx2::beyond(bytes)),
             #[cfg(target_arch = "x86_64")]
@@ -437,6 +441,8 @@ macro_rules! fills {
 }
 
 fills!(portable, Portable);
+#[cfg(target_arch = "aarch64")]
+fills!(neon, Neon);
 #[cfg(target_arch = "x86_64")]
 fills!(avx2, Avx2, "avx2,bmi1,bmi2,lzcnt,popcnt");
 #[cfg(target_arch = "x86_64")]
@@ -451,6 +457,8 @@ fills!(
 pub(super) fn fill_for(kind: Kind, level: Level) -> Fill {
     match level {
         Level::Portable => portable(kind),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => neon(kind),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2(kind),
         #[cfg(target_arch = "x86_64")]

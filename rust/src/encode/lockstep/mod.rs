@@ -10,6 +10,8 @@ use std::hint::select_unpredictable;
 
 use super::pairs::PairRanks;
 use super::ranks::{NO_RANK, RankTable, Slot};
+#[cfg(target_arch = "aarch64")]
+pub use vectors::Neon;
 #[cfg(target_arch = "x86_64")]
 pub use vectors::{Avx2, Avx512};
 pub use vectors::{Portable, Vectors};
