@@ -35,6 +35,20 @@ pub(super) struct Line {
 // SAFETY: numbers only.
 unsafe impl Plain for Line {}
 
+impl Line {
+    fn is_full(&self) -> bool {
+        self.keys[1] != 0
+    }
+}
+
+/// Lines in one of which an entry is.
+const NEAR: usize = 4;
+
+/// The lines near one, itself first.
+fn near(at: usize) -> impl Iterator<Item = usize> {
+    (0..NEAR).map(move |i| at ^ i)
+}
+
 /// An entry's ids, 20 bits each, lowest first, and their number in the highest byte. Where they lie in the arena, the
 /// lower half is their place there and the upper one how many they are.
 #[derive(Clone, Copy, Default)]
@@ -94,12 +108,12 @@ pub struct Cache {
 impl Cache {
     /// A cache of at most `mib` MiB, three quarters of it lines. Memory is touched as it fills.
     pub fn new(mib: usize, level: Level) -> Self {
-        // Without a size there is one pair of lines, in which nothing is put.
-        let num_lines = ((3 * mib) << 18) / size_of::<Line>();
+        // Without a size there are as few lines as can be, in which nothing is put.
+        let num_lines = ((3 * mib) << 18) / size_of::<Line>() / NEAR * NEAR;
         Self {
             mib,
-            // Their number times 32 bits of a hash is to fit in 64, and each has a neighbour.
-            lines: Table::new(num_lines.clamp(2, u32::MAX as usize - 1)),
+            // Their number times 32 bits of a hash is to fit in 64.
+            lines: Table::new(num_lines.clamp(NEAR, 1 << 31)),
             level,
             refused: 0,
             bytes: Vec::new(),
@@ -146,23 +160,24 @@ impl Cache {
     /// The ids of a pretoken of a text if they are known.
     #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
-        let at = want.place / size_of::<Line>();
-        let is_it = |key: u128| match want.hash_of_long() {
-            None => key & !FAR == want.key.0,
-            Some(hash) => key as u64 == hash && self.bytes_of(key) == Some(want.bytes(text)),
-        };
-        let find = |line: &Line| {
-            let [first, second] = line.keys;
-            let way = usize::from(!is_it(first));
-            (way == 0 || is_it(second)).then(|| line.ids[way])
-        };
-        // Only a full line sends entries to its neighbour.
-        let line = &self.lines[at];
-        find(line).or_else(|| {
-            (line.keys[1] != 0)
-                .then(|| find(&self.lines[at ^ 1]))
-                .flatten()
-        })
+        let hash = want.hash_of_long();
+        let mask = hash.map_or(!FAR, |_| u64::MAX.into());
+        for at in near(want.place / size_of::<Line>()) {
+            let line = &self.lines[at];
+            let [first, second] = line.keys.map(|key| (key ^ want.key.0) & mask == 0);
+            if first | second {
+                let way = usize::from(!first);
+                // That two have the same hash may happen; then one of them is not found.
+                let is_it =
+                    hash.is_none() || self.bytes_of(line.keys[way]) == Some(want.bytes(text));
+                return is_it.then(|| line.ids[way]);
+            }
+            // Only a full line sends entries to the next one.
+            if !line.is_full() {
+                break;
+            }
+        }
+        None
     }
 
     /// The bytes of a long pretoken whose key this is; None or nonsense of any other key.
@@ -211,8 +226,7 @@ impl Cache {
 
     /// Whether a new entry gets in.
     fn admits(&mut self, at: usize) -> bool {
-        let is_full = |line: &Line| line.keys[1] != 0;
-        if !is_full(&self.lines[at]) || !is_full(&self.lines[at ^ 1]) {
+        if near(at).any(|at| !self.lines[at].is_full()) {
             return true;
         }
         self.refused = self.refused.wrapping_add(1);
@@ -231,14 +245,14 @@ impl Cache {
         more <= most
     }
 
-    /// Puts an entry in a free place of its line, else of the neighbour, else in the place of another.
+    /// Puts an entry in a free place of its line, else of those near it, else in the place of another.
     fn insert(&mut self, at: usize, key: u128, ids: Ids) {
         let free = |at: usize| {
             let way = self.lines[at].keys.iter().position(|&key| key == 0)?;
             Some((at, way))
         };
-        let (at, way) = free(at)
-            .or_else(|| free(at ^ 1))
+        let (at, way) = near(at)
+            .find_map(free)
             .unwrap_or((at, (self.refused / ADMIT) as usize % 2));
         let line = &mut self.lines[at];
         (line.keys[way], line.ids[way]) = (key, ids);

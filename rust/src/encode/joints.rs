@@ -98,22 +98,6 @@ fn around(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
 /// In place of the number of a character; also that of a zero byte, beside which nothing is cut.
 const NO_CHARACTER: u32 = 0;
 
-/// By the upper half of a character's first byte: how many bytes it has, and which bits of them have which values.
-const SHAPES: [(usize, u32, u32); 16] = {
-    let (mut shapes, mut i) = ([(1, 0, 0); 16], 8);
-    while i < 16 {
-        shapes[i] = match i {
-            15 => (4, 0xc0c0_c000, 0x8080_8000),
-            14 => (3, 0x00c0_c000, 0x0080_8000),
-            12 | 13 => (2, 0x0000_c000, 0x0000_8000),
-            // No first byte: never true.
-            _ => (1, 0, 1),
-        };
-        i += 1;
-    }
-    shapes
-};
-
 /// The bytes of a character as one number, the first one lowest, and how many they are; if none is there whole,
 /// [`NO_CHARACTER`] and 1.
 #[inline]
@@ -124,10 +108,16 @@ fn character(bytes: &[u8], at: usize) -> (u32, usize) {
             .zip(&bytes[at..])
             .fold(0, |word, (i, &byte)| word | u32::from(byte) << (8 * i)),
     };
-    let (len, mask, value) = SHAPES[(word >> 4 & 0xf) as usize];
-    // Beyond the end there are zeros, with which no character goes on.
-    if word & mask == value {
-        (word & (u32::MAX >> (32 - 8 * len)), len)
+    // Beyond the end there are zeros, with which no character goes on. One branch for each length: a text has most of its characters from one script, so that the place of the next one
+    // is known before this one is read.
+    if word & 0xc0_c0f0 == 0x80_80e0 {
+        (word & 0xff_ffff, 3)
+    } else if word & 0xc0e0 == 0x80c0 {
+        (word & 0xffff, 2)
+    } else if word & 0x80 == 0 {
+        (word & 0xff, 1)
+    } else if word & 0xc0c0_c0f0 == 0x8080_80f0 {
+        (word, 4)
     } else {
         (NO_CHARACTER, 1)
     }
