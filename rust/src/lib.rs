@@ -5,6 +5,8 @@
 //! writes them to disk and [`pack`] lays them out as training rows. Only the `python` module names `pyo3`.
 
 pub mod added;
+#[cfg(any(test, feature = "python"))]
+mod arena;
 pub mod encode;
 pub mod error;
 pub mod feed;

@@ -1,6 +1,7 @@
 """Encoding is exact: against the naive reference, tiktoken, and itself by every way in."""
 
 import base64
+import copy
 import gc
 import itertools
 import random
@@ -333,6 +334,56 @@ def test_iterable_takes_less_than_a_megabyte(pattern):
     num_chars, used_kib = map(int, done.stdout.split())
     assert num_chars > 2_000_000
     assert used_kib < 1000
+
+
+@pytest.mark.parametrize(("dtype", "last"), [("uint16", 400), ("uint32", 1 << 16)])
+def test_arrays_live_on_their_own(dtype, last):
+    tok = small(special_tokens={"<|last|>": last})
+    long = TEXT * 600
+    rng = random.Random(0)
+    kept = []
+    for i in range(2000):
+        start = rng.randrange(len(TEXT))
+        text = long[start : start + rng.choice([10, 3000, 9000, 9000, 200_000])]
+        array = tok.encode_to_numpy(text)
+        assert array.dtype == dtype and array.flags.writeable and array.flags.c_contiguous
+        kept.append((text, array, i))
+        if i % 3:
+            # What one is written to is no other's.
+            text, array, number = kept.pop(rng.randrange(len(kept)))
+            assert array.tolist() == tok.encode(text), number
+            array[:] = 0
+    tok_again = copy.deepcopy(tok)
+    del tok
+    gc.collect()
+    for text, array, number in kept:
+        assert array.tolist() == tok_again.encode(text), number
+
+
+KEPT = """
+import resource, sys
+sys.path[:0] = sys.argv[1:]
+from vocabularies import TEXT, small
+
+tok = small()
+page = TEXT * 20
+kept = [tok.encode_to_numpy(page) for _ in range(100)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for i in range(100_000):
+    array = tok.encode_to_numpy(page[i % 7 :])
+    if i % 100 == 0:
+        kept.append(array)
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(sum(array.nbytes for array in kept[100:]) >> 10, used)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_few_arrays_hold_no_others_memory():
+    command = [sys.executable, "-c", KEPT, *Path(__file__).parents[:2]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept_kib, used_kib = map(int, done.stdout.split())
+    assert used_kib < 1.4 * kept_kib + (8 << 10)
 
 
 def check_offsets(tok, text):

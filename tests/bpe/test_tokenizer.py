@@ -105,12 +105,17 @@ def test_one_tokenizer_from_many_threads():
 
 def test_works_after_a_fork():
     tok, texts = small(), TEXTS * 100
-    want = tok.encode_batch(texts)
+    page = TEXT * 30
+    want = tok.encode_batch(texts), tok.encode(page)
     stop = threading.Event()
 
     def busy():
         while not stop.is_set():
             tok.encode_batch(texts[:200])
+            tok.encode_to_numpy(page)
+
+    def all_again():
+        return tok.encode_batch(texts, threads=2), tok.encode_to_numpy(page).tolist()
 
     thread = threading.Thread(target=busy)
     thread.start()
@@ -119,7 +124,7 @@ def test_works_after_a_fork():
         for _ in range(5):
             pid = os.fork()
             if pid == 0:
-                os._exit(0 if tok.encode_batch(texts, threads=2) == want else 1)
+                os._exit(0 if all_again() == want else 1)
             deadline = time.monotonic() + 20
             status = (0, 0)
             while status[0] == 0 and time.monotonic() < deadline:

@@ -11,6 +11,7 @@ use pyo3::types::PyList;
 use super::super::interruptible;
 use super::super::text::{Text, with_texts};
 use super::{MANY_IDS, PyRule, PyTokenizer};
+use crate::arena::{self, Arena, Block};
 use crate::encode::batch::Batch;
 use crate::error::Result;
 
@@ -154,6 +155,30 @@ impl PyTokenizer {
     }
 }
 
+/// What an array's memory belongs to.
+#[pyclass(frozen)]
+struct Memory(#[expect(dead_code, reason = "dropped with it")] Block);
+
+/// A new array, whose elements are yet to be written.
+fn new_array<T: Element>(py: Python<'_>, len: usize) -> Bound<'_, PyArray1<T>> {
+    static ARENA: Arena = Arena::new();
+    /// Smaller ones are as well among other small things.
+    const LEAST_BYTES: usize = 1 << 11;
+    let num_bytes = len * size_of::<T>();
+    if !(LEAST_BYTES..=arena::MOST_BYTES).contains(&num_bytes) {
+        // SAFETY: every element is written before anything reads it.
+        return unsafe { PyArray1::new(py, len, false) };
+    }
+    let block = ARENA.block(num_bytes);
+    let start = block.start().cast::<T>();
+    let memory = Bound::new(py, Memory(block)).expect("memory for an object");
+    // SAFETY: the block has room for them, and lives as long as the array.
+    unsafe {
+        let view = numpy::ndarray::ArrayView1::from_shape_ptr(len, start);
+        PyArray1::borrow_from_array(&view, memory.into_any())
+    }
+}
+
 /// An array of all parts end to end.
 fn filled<'py, T: Element + Copy>(
     py: Python<'py>,
@@ -161,8 +186,7 @@ fn filled<'py, T: Element + Copy>(
     narrow: impl Fn(u32) -> T,
 ) -> Bound<'py, PyAny> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
-    // SAFETY: every element is written below before anything reads it, and the array is seen by nobody else yet.
-    let array = unsafe { PyArray1::<T>::new(py, len, false) };
+    let array = new_array::<T>(py, len);
     // SAFETY: the array is new, contiguous and of this type.
     let mut rest = unsafe { array.as_slice_mut() }.expect("a new array is contiguous");
     for part in parts {
