@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::pretokenize::key::fold;
+use crate::pretokenize::key::{SPREAD, fold};
 use crate::processor::Level;
 use crate::utf8;
 
@@ -138,7 +138,7 @@ impl Seen {
 
     /// Whether the text at this address was, and from now on it is.
     fn was_seen(&mut self, address: usize, len: usize) -> bool {
-        let bit = fold(address as u64, !(len as u64)) as usize % Self::BITS;
+        let bit = fold(address as u64 ^ SPREAD[0], len as u64 ^ SPREAD[1]) as usize % Self::BITS;
         let (word, bit) = (&mut self.bits[bit / 64], 1 << (bit % 64));
         let was_seen = *word & bit != 0;
         *word |= bit;
