@@ -201,7 +201,7 @@ impl Cache {
     pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32]) {
         let (at, long) = (want.place / size_of::<Line>(), want.hash_of_long());
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
-        if self.mib == 0 || bytes.len() > LONGEST || !self.admits(at) {
+        if self.mib == 0 || bytes.len() > LONGEST {
             return;
         }
         let held = Ids::new(ids);
@@ -209,6 +209,9 @@ impl Cache {
         if !self.make_room(bytes.len(), ids.len()) {
             return;
         }
+        let Some((at, way)) = self.place_for_new(at) else {
+            return;
+        };
         let mut key = want.key.0;
         if let Some(hash) = long {
             // The highest bits, in which shorter ones have their length, are 0, and the length is not.
@@ -221,16 +224,23 @@ impl Cache {
         let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
         self.bytes.extend_from_slice(bytes);
         self.ids.extend_from_slice(ids);
-        self.insert(at, key, held);
+        let line = &mut self.lines[at];
+        (line.keys[way], line.ids[way]) = (key, held);
     }
 
-    /// Whether a new entry gets in.
-    fn admits(&mut self, at: usize) -> bool {
-        if near(at).any(|at| !self.lines[at].is_full()) {
-            return true;
-        }
-        self.refused = self.refused.wrapping_add(1);
-        self.refused.is_multiple_of(ADMIT)
+    /// The line and way of a new entry: a free place of its line, else of those near it, else now and then that of
+    /// another.
+    #[inline]
+    fn place_for_new(&mut self, at: usize) -> Option<(usize, usize)> {
+        let free = |at: usize| {
+            let [first, second] = self.lines[at].keys.map(|key| key == 0);
+            (first | second).then_some((at, usize::from(!first)))
+        };
+        near(at).find_map(free).or_else(|| {
+            self.refused = self.refused.wrapping_add(1);
+            let way = (self.refused / ADMIT) as usize % 2;
+            self.refused.is_multiple_of(ADMIT).then_some((at, way))
+        })
     }
 
     /// Whether the arenas can take so much more, having been emptied if need be.
@@ -243,18 +253,5 @@ impl Cache {
             self.ids.clear();
         }
         more <= most
-    }
-
-    /// Puts an entry in a free place of its line, else of those near it, else in the place of another.
-    fn insert(&mut self, at: usize, key: u128, ids: Ids) {
-        let free = |at: usize| {
-            let way = self.lines[at].keys.iter().position(|&key| key == 0)?;
-            Some((at, way))
-        };
-        let (at, way) = near(at)
-            .find_map(free)
-            .unwrap_or((at, (self.refused / ADMIT) as usize % 2));
-        let line = &mut self.lines[at];
-        (line.keys[way], line.ids[way]) = (key, ids);
     }
 }

@@ -29,6 +29,8 @@ pub struct Unknown {
     /// Where in `ids` those of each lie.
     ranges: Vec<Range<usize>>,
     ids: Vec<u32>,
+    /// The known ones.
+    known: Vec<u32>,
     /// Numbers: of those that may be a token, of those that are none, and of these up to [`SHORT`] bytes and [`LONG`].
     maybe: Vec<usize>,
     merging: Vec<usize>,
@@ -45,6 +47,7 @@ impl Default for Unknown {
             uses: Vec::new(),
             ranges: Vec::new(),
             ids: Vec::new(),
+            known: Vec::new(),
             maybe: Vec::new(),
             merging: Vec::new(),
             short: Vec::new(),
@@ -72,7 +75,12 @@ impl Unknown {
                 let number = self.wanted.len() as u16;
                 self.slots[slot] = number + 1;
                 let start = self.text.len();
-                self.text.extend_from_slice(want.bytes(text));
+                if want.hash_of_long().is_some() {
+                    self.text.extend_from_slice(want.bytes(text));
+                } else {
+                    self.text.extend_from_slice(&want.key.0.to_le_bytes());
+                    self.text.truncate(start + want.key.len());
+                }
                 self.wanted.push(Wanted { start, ..*want });
                 break number;
             };
@@ -104,6 +112,7 @@ impl Unknown {
         self.text.shrink_to(MOST_BYTES);
         self.ids.clear();
         self.ids.shrink_to(MOST_BYTES);
+        self.known.shrink_to(MOST_BYTES);
         self.slots.fill(0);
         self.uses.clear();
     }
@@ -162,26 +171,38 @@ impl Unknown {
         );
     }
 
-    /// Puts the ids among the known ones, from the last on: each of those moves once.
-    fn insert(&self, out: &mut Vec<u32>) {
-        let ids_of = |number: u16| &self.ids[self.ranges[usize::from(number)].clone()];
-        let mut end = out.len();
-        let more: usize = self
-            .uses
-            .iter()
-            .map(|(number, _)| ids_of(*number).len())
-            .sum();
-        out.resize(end + more, 0);
-        let mut to = out.len();
-        for &(number, at) in self.uses.iter().rev() {
-            to -= end - at;
-            out.copy_within(at..end, to);
-            end = at;
-            let ids = ids_of(number);
-            to -= ids.len();
-            out[to..to + ids.len()].copy_from_slice(ids);
+    /// Puts the ids among the known ones.
+    fn insert(&mut self, out: &mut Vec<u32>) {
+        let Some(&(_, first)) = self.uses.first() else {
+            return;
+        };
+        self.known.clear();
+        self.known.extend_from_slice(&out[first..]);
+        out.truncate(first);
+        let mut start = 0;
+        for &(number, at) in &self.uses {
+            append_some(out, &self.known, start..at - first);
+            start = at - first;
+            append_some(out, &self.ids, self.ranges[usize::from(number)].clone());
         }
+        out.extend_from_slice(&self.known[start..]);
     }
+}
+
+/// Appends a few ids, of which those behind them are copied too: a copy of a number that cannot be foreseen is slow.
+#[inline]
+fn append_some(out: &mut Vec<u32>, ids: &[u32], mut range: Range<usize>) {
+    const MORE: usize = 16;
+    let end = out.len() + range.len();
+    while let Some(some) = ids[range.start..].first_chunk::<MORE>() {
+        out.extend_from_slice(some);
+        if range.len() <= MORE {
+            out.truncate(end);
+            return;
+        }
+        range.start += MORE;
+    }
+    out.extend_from_slice(&ids[range]);
 }
 
 /// Appends the first ones of so many ids that their number need not be known; where they are.
