@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::special::{Piece, Rule};
 use super::{Encoder, State};
 use crate::error::{Error, Result};
+use crate::pretokenize::Text;
 
 /// Bytes of text that a worker takes at a time: a fraction of a millisecond, and far more than a hand-over costs.
 const GROUP_BYTES: usize = 1 << 16;
@@ -60,21 +61,19 @@ impl Encoder {
     ///
     /// # Errors
     /// As [`Rule::check`] and [`Encoder::encode_until`].
-    pub fn encode_with(
+    pub fn encode_with<'a>(
         &self,
-        text: &[u8],
+        text: impl Into<Text<'a>>,
         rule: &Rule,
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) -> Result<()> {
-        rule.check(text)?;
-        for piece in rule.pieces(text) {
-            match piece {
-                Piece::Text(bytes) => self.encode_until(bytes, out, stop)?,
-                Piece::Special(id, _) => out.push(id),
-            }
-        }
-        Ok(())
+        let text = text.into();
+        rule.check(text.bytes())?;
+        let mut state = self.state();
+        let done = self.encode_pieces(&mut state, text, rule.pieces(text.bytes()), out, stop);
+        self.put_back(state);
+        done
     }
 
     /// Encodes texts on up to `threads` threads; the ids are those of one thread.
@@ -83,7 +82,7 @@ impl Encoder {
     /// As [`Encoder::encode_with`], for the first text that has one.
     pub fn encode_batch(
         &self,
-        texts: &[&[u8]],
+        texts: &[Text<'_>],
         rule: &Rule,
         threads: usize,
         stop: &AtomicBool,
@@ -137,7 +136,7 @@ impl Encoder {
 
     fn encode_group(
         &self,
-        texts: &[&[u8]],
+        texts: &[Text<'_>],
         group: &Group<'_>,
         rule: &Rule,
         stop: &AtomicBool,
@@ -147,10 +146,10 @@ impl Encoder {
             Group::Texts(range) => {
                 self.encode_some_texts(&mut state, &texts[range.clone()], rule, stop)
             }
-            Group::Pieces(_, pieces) => {
+            Group::Pieces(text, pieces) => {
                 let mut ids = room_for(pieces.iter().map(Piece::num_bytes).sum());
                 let pieces = pieces.iter().copied();
-                self.encode_pieces(&mut state, pieces, &mut ids, stop)
+                self.encode_pieces(&mut state, texts[*text], pieces, &mut ids, stop)
                     .map(|()| (vec![ids.len()], ids))
             }
         };
@@ -165,16 +164,17 @@ impl Encoder {
     fn encode_some_texts(
         &self,
         state: &mut State,
-        texts: &[&[u8]],
+        texts: &[Text<'_>],
         rule: &Rule,
         stop: &AtomicBool,
     ) -> Result<Encoded> {
-        let mut ids = room_for(texts.iter().map(|text| text.len()).sum());
+        let mut ids = room_for(texts.iter().map(|text| text.bytes().len()).sum());
         let mut lens = Vec::with_capacity(texts.len());
         for text in texts {
             let before = ids.len();
-            rule.check(text)?;
-            self.encode_pieces(state, rule.pieces(text), &mut ids, stop)?;
+            let bytes = text.bytes();
+            rule.check(bytes)?;
+            self.encode_pieces(state, *text, rule.pieces(bytes), &mut ids, stop)?;
             lens.push(ids.len() - before);
         }
         Ok((lens, ids))
@@ -183,13 +183,14 @@ impl Encoder {
     fn encode_pieces<'a>(
         &self,
         state: &mut State,
+        text: Text<'a>,
         pieces: impl Iterator<Item = Piece<'a>>,
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) -> Result<()> {
         for piece in pieces {
             match piece {
-                Piece::Text(bytes) => self.encode_in(state, bytes, out, stop)?,
+                Piece::Text(bytes) => self.encode_in(state, text.part(bytes), out, stop)?,
                 Piece::Special(id, _) => out.push(id),
             }
         }
@@ -197,9 +198,9 @@ impl Encoder {
     }
 
     /// Appends groups of texts in order, up to the first long text that is refused.
-    fn plan<'a>(&self, texts: &[&'a [u8]], rule: &Rule, groups: &mut Vec<Group<'a>>) -> Result<()> {
+    fn plan<'a>(&self, texts: &[Text<'a>], rule: &Rule, groups: &mut Vec<Group<'a>>) -> Result<()> {
         let (mut start, mut num_bytes) = (0, 0);
-        for (i, text) in texts.iter().enumerate() {
+        for (i, text) in texts.iter().map(|text| text.bytes()).enumerate() {
             let is_long = text.len() > 2 * GROUP_BYTES;
             num_bytes += text.len();
             if num_bytes < GROUP_BYTES {

@@ -19,7 +19,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
-use crate::pretokenize::{Pattern, Pretokens};
+use crate::pretokenize::{Pattern, Pretokens, Text};
 use crate::processor::Level;
 use crate::vocab::Vocab;
 
@@ -122,7 +122,7 @@ impl Encoder {
     /// Also `Error::Interrupted`.
     pub fn encode_until(&self, text: &[u8], out: &mut Vec<u32>, stop: &AtomicBool) -> Result<()> {
         let mut state = self.state();
-        let result = self.encode_in(&mut state, text, out, stop);
+        let result = self.encode_in(&mut state, text.into(), out, stop);
         self.put_back(state);
         result
     }
@@ -131,7 +131,7 @@ impl Encoder {
     fn encode_in(
         &self,
         state: &mut State,
-        text: &[u8],
+        text: Text<'_>,
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) -> Result<()> {

@@ -184,7 +184,7 @@ proptest! {
         let mut want = Vec::new();
         encoder.encode_with(text.as_bytes(), &rule, &mut want, &GO_ON).unwrap();
         for threads in [1, 3] {
-            let batch = encoder.encode_batch(&[text.as_bytes(); 2], &rule, threads, &GO_ON).unwrap();
+            let batch = encoder.encode_batch(&[Text::Str(text.as_str()); 2], &rule, threads, &GO_ON).unwrap();
             prop_assert_eq!(&batch.lens, &[want.len(); 2]);
             prop_assert_eq!(batch.parts.concat(), want.repeat(2));
         }
@@ -336,18 +336,24 @@ fn short_and_long_texts_of_a_batch_keep_their_order() {
     let rule = Rule::new(&vocab(), None, None).unwrap();
     let long = b"abc aab<|a|> ".repeat(60_000);
     let short: Vec<Vec<u8>> = (0..2000).map(|i| b"<|b|>ab ".repeat(i % 50)).collect();
-    let texts: Vec<&[u8]> = short[..700]
+    let texts: Vec<Text> = short[..700]
         .iter()
         .chain([&long])
         .chain(&short[700..])
         .chain([&long, &long])
-        .map(Vec::as_slice)
+        .enumerate()
+        .map(|(i, text)| match i % 2 {
+            0 => Text::Bytes(text),
+            _ => Text::Str(str::from_utf8(text).unwrap()),
+        })
         .collect();
     let want: Vec<Vec<u32>> = texts
         .iter()
         .map(|text| {
             let mut ids = Vec::new();
-            encoder.encode_with(text, &rule, &mut ids, &GO_ON).unwrap();
+            encoder
+                .encode_with(text.bytes(), &rule, &mut ids, &GO_ON)
+                .unwrap();
             ids
         })
         .collect();
@@ -368,10 +374,10 @@ fn the_first_refused_text_of_a_batch_is_named() {
     let plain = b"abc ".repeat(100);
     let long = b"abc aab<|b|> ".repeat(60_000);
     for (second, named) in [(&b"<|a|>"[..], "<|a|>"), (&plain, "<|b|>")] {
-        let mut texts = vec![&plain[..]; 3000];
-        texts[1000] = second;
-        texts[2000] = &long;
-        texts[2500] = b"<|a|><|b|>";
+        let mut texts = vec![Text::Bytes(&plain); 3000];
+        texts[1000] = Text::Bytes(second);
+        texts[2000] = Text::Bytes(&long);
+        texts[2500] = Text::Str("<|a|><|b|>");
         for threads in [1, 3] {
             let refused = encoder.encode_batch(&texts, &rule, threads, &GO_ON);
             let message = refused.unwrap_err().to_string();

@@ -95,6 +95,42 @@ enum Engine {
     Steps(Arc<Steps>),
 }
 
+/// A text that is known to be UTF-8, or bytes, which cost a look at all of them: a twentieth of encoding mixed scripts.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// UTF-8.
+    Str(&'a str),
+    /// Perhaps not.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Text<'a> {
+    /// The bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Str(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// A part of the text.
+    #[must_use]
+    pub fn part(self, part: &'a [u8]) -> Self {
+        let Self::Str(text) = self else {
+            return Self::Bytes(part);
+        };
+        let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        let end = start.wrapping_add(part.len());
+        text.get(start..end).map_or(Self::Bytes(part), Self::Str)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Text<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
 /// Some pretokens, one behind the other in a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Pretokens<'a> {
@@ -209,7 +245,7 @@ impl Pattern {
     /// As [`Pattern::for_each`].
     #[inline]
     pub fn for_each_while(&self, text: &[u8], mut f: impl FnMut(&[u8]) -> bool) -> Result<()> {
-        self.for_some_while(text, |some| some.iter().all(&mut f))
+        self.for_some_while(Text::Bytes(text), |some| some.iter().all(&mut f))
     }
 
     /// As [`Pattern::for_each_while`], some hundred pretokens at a time.
@@ -219,13 +255,17 @@ impl Pattern {
     #[inline]
     pub fn for_some_while(
         &self,
-        text: &[u8],
+        text: Text<'_>,
         mut f: impl FnMut(Pretokens<'_>) -> bool,
     ) -> Result<()> {
-        if let Ok(valid) = simdutf8::basic::from_utf8(text) {
-            return self.in_str(valid, &mut f).map(drop);
+        let text = match text {
+            Text::Str(text) => Ok(text),
+            Text::Bytes(bytes) => simdutf8::basic::from_utf8(bytes).map_err(|_| bytes),
+        };
+        match text {
+            Ok(text) => self.in_str(text, &mut f).map(drop),
+            Err(bytes) => self.in_broken(bytes, &mut f),
         }
-        self.in_broken(text, &mut f)
     }
 
     #[cold]

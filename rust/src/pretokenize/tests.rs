@@ -456,3 +456,19 @@ fn lossy_and_broken_regexes_are_refused() {
     }
     assert!(Pattern::new("(?s).").is_ok());
 }
+
+proptest! {
+    #[test]
+    fn parts_of_a_str_are_str_between_characters(text: String, at: prop::sample::Index, len: prop::sample::Index) {
+        let start = at.index(text.len() + 1);
+        let end = start + len.index(text.len() - start + 1);
+        let part = &text.as_bytes()[start..end];
+        match Text::Str(&text).part(part) {
+            Text::Str(got) => prop_assert_eq!(Some(got), text.get(start..end)),
+            Text::Bytes(got) => {
+                prop_assert_eq!(got, part);
+                prop_assert_eq!(None, text.get(start..end));
+            }
+        }
+    }
+}

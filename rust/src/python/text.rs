@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyString};
 
+use crate::pretokenize;
 use crate::pretokenize::key::{SPREAD, fold};
 use crate::processor::Level;
 use crate::utf8;
@@ -59,6 +60,14 @@ impl Text {
             Self::Str(text) => text.as_bytes(),
             Self::Own(text) => text.as_bytes(),
             Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// What is known of it.
+    pub(super) fn known(&self) -> pretokenize::Text<'_> {
+        match self.as_str() {
+            Some(text) => pretokenize::Text::Str(text),
+            None => pretokenize::Text::Bytes(self.bytes()),
         }
     }
 
@@ -156,33 +165,34 @@ impl Seen {
 /// fetched from memory, to be counted up and down again.
 pub(super) fn with_texts<R>(
     texts: &Bound<'_, PyList>,
-    f: impl FnOnce(&[&[u8]]) -> PyResult<R>,
+    f: impl FnOnce(&[pretokenize::Text<'_>]) -> PyResult<R>,
 ) -> PyResult<R> {
     // It keeps the texts, whatever other threads do to the list.
     let texts = texts.to_tuple();
     let mut others = Vec::new();
-    let mut slices = Vec::with_capacity(texts.len());
+    let mut known = Vec::with_capacity(texts.len());
     for (i, text) in texts.iter_borrowed().enumerate() {
-        slices.push(if let Some(bytes) = lasting_bytes(text) {
-            bytes
+        known.push(if let Some(text) = lasting(text) {
+            text
         } else {
             others.push((i, Text::new(&text)?));
-            &[]
+            pretokenize::Text::Str("")
         });
     }
     for (i, text) in &others {
-        slices[*i] = text.bytes();
+        known[*i] = text.known();
     }
-    f(&slices)
+    f(&known)
 }
 
-/// The bytes of a text that Python holds as such.
-fn lasting_bytes<'a>(text: Borrowed<'a, '_, PyAny>) -> Option<&'a [u8]> {
-    // SAFETY: neither type ever changes its bytes or moves them, and the object lives for 'a.
-    let lasting = |bytes: &[u8]| unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len()) };
+/// A text whose bytes Python holds as such.
+fn lasting<'a>(text: Borrowed<'a, '_, PyAny>) -> Option<pretokenize::Text<'a>> {
     if let Ok(text) = text.cast::<PyString>() {
-        return text.to_str().ok().map(|text| lasting(text.as_bytes()));
+        let text: *const str = text.to_str().ok()?;
+        // SAFETY: a str never changes its UTF-8 or moves it, and the object lives for 'a.
+        return Some(pretokenize::Text::Str(unsafe { &*text }));
     }
-    let text = text.cast::<PyBytes>().ok()?;
-    Some(lasting(text.as_bytes()))
+    let bytes: *const [u8] = text.cast::<PyBytes>().ok()?.as_bytes();
+    // SAFETY: as above of bytes.
+    Some(pretokenize::Text::Bytes(unsafe { &*bytes }))
 }

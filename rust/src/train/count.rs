@@ -43,7 +43,7 @@ impl CountWork {
     fn count(&mut self, text: &[u8], stop: &AtomicBool) -> Result<()> {
         let counts = &mut self.counts;
         let mut kept = Ok(());
-        self.pattern.for_some_while(text, |pretokens| {
+        self.pattern.for_some_while(text.into(), |pretokens| {
             counts.table().add_all(pretokens);
             kept = counts.keep_bound();
             // A custom regex may take seconds over one document.

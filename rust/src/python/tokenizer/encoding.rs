@@ -14,6 +14,7 @@ use super::{MANY_IDS, PyRule, PyTokenizer};
 use crate::arena::{self, Arena, Block};
 use crate::encode::batch::Batch;
 use crate::error::Result;
+use crate::pretokenize;
 
 /// Below this many bytes of text, letting go of the interpreter costs more than the call.
 const SHORT_BYTES: usize = 1 << 12;
@@ -54,15 +55,18 @@ fn threads_or_all(threads: Option<usize>) -> usize {
 }
 
 /// The texts that an Arrow array holds.
-pub(super) fn texts_between<'a>(offsets: &[i64], data: &'a [u8]) -> PyResult<Vec<&'a [u8]>> {
+pub(super) fn texts_between<'a>(
+    offsets: &[i64],
+    data: &'a [u8],
+) -> PyResult<Vec<pretokenize::Text<'a>>> {
     let text = |ends: &[i64]| {
         let (start, end) = (
             usize::try_from(ends[0]).ok()?,
             usize::try_from(ends[1]).ok()?,
         );
-        data.get(start..end)
+        data.get(start..end).map(pretokenize::Text::Bytes)
     };
-    let texts: Option<Vec<&[u8]>> = offsets.windows(2).map(text).collect();
+    let texts: Option<Vec<_>> = offsets.windows(2).map(text).collect();
     texts.ok_or_else(|| PyValueError::new_err("the Arrow array's offsets leave its data"))
 }
 
@@ -86,14 +90,14 @@ impl PyTokenizer {
         if bytes.len() >= PARALLEL_BYTES {
             let batch = run(py, bytes.len(), |stop| {
                 self.encoder
-                    .encode_batch(&[bytes], rule, threads_or_all(None), stop)
+                    .encode_batch(&[text.known()], rule, threads_or_all(None), stop)
             })?;
             return Ok(f(&batch.slices()));
         }
         let mut ids = IDS.take();
         ids.clear();
         run(py, bytes.len(), |stop| {
-            self.encoder.encode_with(bytes, rule, &mut ids, stop)
+            self.encoder.encode_with(text.known(), rule, &mut ids, stop)
         })?;
         let result = f(&[&ids]);
         if ids.capacity() <= KEPT {
@@ -115,12 +119,12 @@ impl PyTokenizer {
     pub(super) fn encode_slices(
         &self,
         py: Python<'_>,
-        texts: &[&[u8]],
+        texts: &[pretokenize::Text<'_>],
         rule: Option<&PyRule>,
         threads: Option<usize>,
     ) -> PyResult<Batch> {
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
-        let num_bytes = texts.iter().map(|text| text.len()).sum();
+        let num_bytes = texts.iter().map(|text| text.bytes().len()).sum();
         run(py, num_bytes, |stop| {
             self.encoder
                 .encode_batch(texts, rule, threads_or_all(threads), stop)
