@@ -19,6 +19,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
+use crate::pretokenize::key::KEY_BYTES;
 use crate::pretokenize::{Pattern, Pretokens, Text};
 use crate::processor::Level;
 use crate::vocab::Vocab;
@@ -73,7 +74,13 @@ struct State {
     wanted: [[Wanted; AHEAD]; 2],
     unknown: Unknown,
     scratch: Scratch,
+    /// A short text with zeroes behind it.
+    padded: Vec<u8>,
 }
+
+/// Bytes of a text up to which it is copied, so that its last pretokens are read as fast as others: a quarter of those
+/// of a line.
+const SHORT_TEXT: usize = 1 << 10;
 
 impl Encoder {
     /// The encoder of a vocabulary. Costs 7 to 10 milliseconds per 100,000 tokens (measured on Zen 5).
@@ -172,6 +179,7 @@ impl Encoder {
                     wanted: [[Wanted::default(); AHEAD]; 2],
                     unknown: Unknown::default(),
                     scratch: Scratch::default(),
+                    padded: Vec::new(),
                 });
                 state.know(&self.whole);
                 state
@@ -192,9 +200,16 @@ impl Encoder {
             wanted,
             unknown,
             scratch,
+            padded,
         } = state;
-        let text = pretokens.text;
-        let mut rest = Rest::new(pretokens);
+        let mut text = pretokens.text;
+        if text.len() <= SHORT_TEXT {
+            padded.clear();
+            padded.extend_from_slice(text);
+            padded.extend_from_slice(&[0; KEY_BYTES + 1]);
+            text = padded;
+        }
+        let mut rest = Rest::new(Pretokens { text, ..pretokens });
         let joints = self.pairs.joints();
         let mut num = rest.take(joints, cache, &mut wanted[0]);
         let mut turn = 0;
