@@ -1,11 +1,11 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
-//! processor's) holds two entries; a new one that it has no room for goes to a free place of its neighbour, as the older
-//! ones come more often. An
-//! entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up to 15 bytes is one line and no
-//! branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash and where its bytes lie in
-//! an arena; more ids than six lie in another. The arenas are emptied, and the lines with them, when they are full.
+//! processor's) holds two entries; a new one that it has no room for goes to a free place of three others near it, as
+//! the older ones come more often. An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
+//! to 15 bytes is one line and no branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash
+//! and where its bytes lie in an arena; more ids than six lie in another. The arenas are emptied, and the lines with
+//! them, when they are full.
 
 use super::wanted::Wanted;
 use crate::memory::{Plain, Table};
@@ -153,7 +153,7 @@ impl Cache {
     #[inline]
     pub fn want(&self, key: Key, start: usize) -> Wanted {
         let place = self.place(key);
-        prefetch(&self.lines[place / size_of::<Line>()]);
+        prefetch(&raw const self.lines[place / size_of::<Line>()]);
         Wanted { key, place, start }
     }
 

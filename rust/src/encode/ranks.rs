@@ -107,7 +107,7 @@ impl<S: Slot> RankTable<S> {
     /// Fetches a line.
     #[inline]
     pub fn prefetch(&self, line: u32) {
-        prefetch(&self.lines[line as usize]);
+        prefetch(&raw const self.lines[line as usize]);
     }
 
     /// The rank of the pair with this key, [`NO_RANK`] if it has none; `find` is [`find`] or does the same.

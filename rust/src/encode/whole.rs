@@ -75,7 +75,7 @@ impl WholeTokens {
         }
         for (i, &(key, id)) in short.iter().enumerate() {
             if let Some((key, _)) = short.get(i + INSERTED_AHEAD) {
-                prefetch(&whole.keys[whole.place(*key)]);
+                prefetch(&raw const whole.keys[whole.place(*key)]);
             }
             whole.filter.insert(key.hash());
             let at = whole.slot(key);
@@ -114,8 +114,8 @@ impl WholeTokens {
         let place = self.place(want.key);
         let may_have = want.hash_of_long().is_some() || self.filter.may_have(want.key.hash());
         if may_have {
-            prefetch(&self.keys[place]);
-            prefetch(&self.ids[place]);
+            prefetch(&raw const self.keys[place]);
+            prefetch(&raw const self.ids[place]);
         }
         may_have
     }

@@ -115,12 +115,12 @@ pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
 /// Asks for the cache line of a value that is needed soon. Encoding gains 22 % on English and 51 % on mixed scripts
 /// (warm, Zen 5).
 #[inline]
-pub(crate) fn prefetch<T>(value: &T) {
+pub(crate) fn prefetch<T>(value: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint about an address, here that of a reference; it reads nothing that the program sees.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) };
+        // SAFETY: a hint about an address; it reads nothing that the program sees.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) };
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.

@@ -176,11 +176,8 @@ pub(super) fn with_texts<R>(
     let mut ahead = texts.iter_borrowed().skip(AHEAD);
     for (i, text) in texts.iter_borrowed().enumerate() {
         if let Some(text) = ahead.next() {
-            // SAFETY: two lines of an object of Python's, of which nothing is read.
-            unsafe {
-                prefetch(&*text.as_ptr());
-                prefetch(&*text.as_ptr().byte_add(48));
-            }
+            prefetch(text.as_ptr());
+            prefetch(text.as_ptr().wrapping_byte_add(48));
         }
         known.push(if let Some(text) = lasting(text) {
             text

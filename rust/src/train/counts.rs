@@ -136,7 +136,7 @@ impl Counts {
                 }
                 let Some(&end) = ends.get(num) else { break };
                 let hash = hash_bytes(&text[start..end]);
-                prefetch(&self.slots[hash as usize & self.mask]);
+                prefetch(&raw const self.slots[hash as usize & self.mask]);
                 let (low, high) = (start as u64, LONG | (end - start) as u64);
                 ahead[num] = Ahead { low, high, hash };
                 num += 1;

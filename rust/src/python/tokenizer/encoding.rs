@@ -160,7 +160,7 @@ impl PyTokenizer {
 }
 
 /// What an array's memory belongs to.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "nanobpe._core")]
 struct Memory(#[expect(dead_code, reason = "dropped with it")] Block);
 
 /// A new array, whose elements are yet to be written.
