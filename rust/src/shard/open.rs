@@ -148,17 +148,6 @@ impl OpenShard {
                 .to_string_lossy()
                 .into_owned()
         };
-        let index = if indexed {
-            let path = self.path.with_extension("idx");
-            let starts: Vec<u8> = self.starts.iter().flat_map(|s| s.to_le_bytes()).collect();
-            write_whole(&path, &starts)?;
-            Some(IndexInfo {
-                name: name(&path),
-                sha256: hex(&Sha256::digest(&starts)),
-            })
-        } else {
-            None
-        };
         let written = self.write_header(tokens);
         written.map_err(Error::io(&self.path))?;
         let temporary = temporary(&self.path);
@@ -174,6 +163,18 @@ impl OpenShard {
         });
         synced.map_err(Error::io(&self.path))?;
         let sha256 = sha256?;
+        // No shard is there without its index, and after an interrupt no index without its shard.
+        let index = if indexed {
+            let path = self.path.with_extension("idx");
+            let starts: Vec<u8> = self.starts.iter().flat_map(|s| s.to_le_bytes()).collect();
+            write_whole(&path, &starts)?;
+            Some(IndexInfo {
+                name: name(&path),
+                sha256: hex(&Sha256::digest(&starts)),
+            })
+        } else {
+            None
+        };
         fs::rename(&temporary, &self.path).map_err(Error::io(&self.path))?;
         self.file = None;
         Ok(ShardInfo {
