@@ -1,8 +1,8 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
-//! processor's) holds two entries; a new one that it has no room for goes to a free place of three others near it, as
-//! the older ones come more often. An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
+//! processor's) holds two entries; a new one that it has no room for goes to a free place of its neighbour, as the older
+//! ones come more often. An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
 //! to 15 bytes is one line and no branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash
 //! and where its bytes lie in an arena; more ids than six lie in another. The arenas are emptied, and the lines with
 //! them, when they are full.
@@ -41,8 +41,8 @@ impl Line {
     }
 }
 
-/// Lines in one of which an entry is.
-const NEAR: usize = 4;
+/// Lines in one of which an entry is. With four, texts whose pretokens do not fit take longer: each miss reads them all.
+const NEAR: usize = 2;
 
 /// The lines near one, itself first.
 fn near(at: usize) -> impl Iterator<Item = usize> {
