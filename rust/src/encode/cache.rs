@@ -7,6 +7,8 @@
 //! and where its bytes lie in an arena; more ids than six lie in another. The arenas are emptied, and the lines with
 //! them, when they are full.
 
+use std::hint::select_unpredictable;
+
 use super::wanted::Wanted;
 use crate::memory::{Plain, Table};
 use crate::pretokenize::key::{Key, prefetch};
@@ -39,14 +41,20 @@ impl Line {
     fn is_full(&self) -> bool {
         self.keys[1] != 0
     }
+
+    fn entry(&self, way: usize) -> (u128, Ids) {
+        (self.keys[way], self.ids[way])
+    }
+
+    fn set(&mut self, way: usize, entry: (u128, Ids)) {
+        (self.keys[way], self.ids[way]) = entry;
+    }
 }
 
-/// Lines in one of which an entry is. With four, texts whose pretokens do not fit take longer: each miss reads them all.
-const NEAR: usize = 2;
-
-/// The lines near one, itself first.
-fn near(at: usize) -> impl Iterator<Item = usize> {
-    (0..NEAR).map(move |i| at ^ i)
+/// The line that takes what has no room in one. With four instead of two that share their places, texts whose pretokens
+/// do not fit take longer: each miss reads them all.
+fn beside(at: usize) -> usize {
+    at ^ 1
 }
 
 /// An entry's ids, 20 bits each, lowest first, and their number in the highest byte. Where they lie in the arena, the
@@ -63,16 +71,21 @@ impl Ids {
     /// In the place of the number where the ids lie in the arena.
     const IN_ARENA: u128 = 15;
 
-    /// The ids, if they are few and small enough.
-    pub(super) fn new(ids: &[u32]) -> Option<Self> {
-        let fit = ids.len() <= MOST_IDS && ids.iter().all(|id| id >> Self::BITS == 0);
-        fit.then(|| {
-            let mut held = (ids.len() as u128) << Self::NUM;
-            for (i, &id) in ids.iter().enumerate() {
-                held |= u128::from(id) << Self::place(i);
-            }
-            Self(held)
-        })
+    /// The first `num` of some ids, if they are few and small enough.
+    #[inline]
+    pub(super) fn new(ids: &[u32], num: usize) -> Option<Self> {
+        // Without a branch on how many they are, which cannot be foreseen.
+        let few: [u32; MOST_IDS] = match ids.first_chunk() {
+            Some(few) => *few,
+            None => std::array::from_fn(|i| ids.get(i).copied().unwrap_or_default()),
+        };
+        let (mut held, mut all) = ((num as u128) << Self::NUM, 0);
+        for (i, id) in few.into_iter().enumerate() {
+            let id = select_unpredictable(i < num, id, 0);
+            held |= u128::from(id) << Self::place(i);
+            all |= id;
+        }
+        (num <= MOST_IDS && all >> Self::BITS == 0).then_some(Self(held))
     }
 
     /// Where the bits of the i-th begin.
@@ -109,11 +122,11 @@ impl Cache {
     /// A cache of at most `mib` MiB, three quarters of it lines. Memory is touched as it fills.
     pub fn new(mib: usize, level: Level) -> Self {
         // Without a size there are as few lines as can be, in which nothing is put.
-        let num_lines = ((3 * mib) << 18) / size_of::<Line>() / NEAR * NEAR;
+        let num_lines = ((3 * mib) << 18) / size_of::<Line>() / 2 * 2;
         Self {
             mib,
             // Their number times 32 bits of a hash is to fit in 64.
-            lines: Table::new(num_lines.clamp(NEAR, 1 << 31)),
+            lines: Table::new(num_lines.clamp(2, 1 << 31)),
             level,
             refused: 0,
             bytes: Vec::new(),
@@ -157,27 +170,50 @@ impl Cache {
         Wanted { key, place, start }
     }
 
-    /// The ids of a pretoken of a text if they are known.
+    /// The ids of a pretoken of a text if its line, which was fetched, has them; else fetches the line beside if that
+    /// may have them.
     #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
+        let at = want.place / size_of::<Line>();
+        let found = self.get_in(at, want, text);
+        if found.is_none() && self.lines[at].is_full() {
+            prefetch(&raw const self.lines[beside(at)]);
+        }
+        found.map(|(ids, _)| ids)
+    }
+
+    /// The same if the line beside has them. They change places with the second ones of its own line then, where another
+    /// pretoken that was looked for may have come to lie just so.
+    #[inline]
+    pub fn get_beside(&mut self, want: &Wanted, text: &[u8]) -> Option<Ids> {
+        let at = want.place / size_of::<Line>();
+        // Only a full line sends entries to the next one.
+        if !self.lines[at].is_full() {
+            return None;
+        }
+        if let Some((ids, _)) = self.get_in(at, want, text) {
+            return Some(ids);
+        }
+        let (ids, way) = self.get_in(beside(at), want, text)?;
+        let (second, own) = (self.lines[at].entry(1), self.lines[beside(at)].entry(way));
+        self.lines[at].set(1, own);
+        self.lines[beside(at)].set(way, second);
+        Some(ids)
+    }
+
+    #[inline]
+    fn get_in(&self, at: usize, want: &Wanted, text: &[u8]) -> Option<(Ids, usize)> {
         let hash = want.hash_of_long();
         let mask = hash.map_or(!FAR, |_| u64::MAX.into());
-        for at in near(want.place / size_of::<Line>()) {
-            let line = &self.lines[at];
-            let [first, second] = line.keys.map(|key| (key ^ want.key.0) & mask == 0);
-            if first | second {
-                let way = usize::from(!first);
-                // That two have the same hash may happen; then one of them is not found.
-                let is_it =
-                    hash.is_none() || self.bytes_of(line.keys[way]) == Some(want.bytes(text));
-                return is_it.then(|| line.ids[way]);
-            }
-            // Only a full line sends entries to the next one.
-            if !line.is_full() {
-                break;
-            }
+        let line = &self.lines[at];
+        let [first, second] = line.keys.map(|key| (key ^ want.key.0) & mask == 0);
+        if !(first | second) {
+            return None;
         }
-        None
+        let way = usize::from(!first);
+        // That two have the same hash may happen; then one of them is not found.
+        let is_it = hash.is_none() || self.bytes_of(line.keys[way]) == Some(want.bytes(text));
+        is_it.then(|| (line.ids[way], way))
     }
 
     /// The bytes of a long pretoken whose key this is; None or nonsense of any other key.
@@ -197,15 +233,20 @@ impl Cache {
         }
     }
 
-    /// Remembers the ids of a pretoken of a text, which must not be known.
-    pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32]) {
+    /// Fetches the line where a pretoken is going to be put.
+    pub fn fetch(&self, want: &Wanted) {
+        prefetch(&raw const self.lines[want.place / size_of::<Line>()]);
+    }
+
+    /// Remembers the first `num` of some ids as those of a pretoken of a text, which must not be known.
+    pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32], num: usize) {
         let (at, long) = (want.place / size_of::<Line>(), want.hash_of_long());
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
         if self.mib == 0 || bytes.len() > LONGEST {
             return;
         }
-        let held = Ids::new(ids);
-        let ids = if held.is_some() { &[] } else { ids };
+        let held = Ids::new(ids, num);
+        let ids = if held.is_some() { &[] } else { &ids[..num] };
         if !self.make_room(bytes.len(), ids.len()) {
             return;
         }
@@ -224,8 +265,7 @@ impl Cache {
         let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
         self.bytes.extend_from_slice(bytes);
         self.ids.extend_from_slice(ids);
-        let line = &mut self.lines[at];
-        (line.keys[way], line.ids[way]) = (key, held);
+        self.lines[at].set(way, (key, held));
     }
 
     /// The line and way of a new entry: a free place of its line, else of those near it, else now and then that of
@@ -236,7 +276,7 @@ impl Cache {
             let [first, second] = self.lines[at].keys.map(|key| key == 0);
             (first | second).then_some((at, usize::from(!first)))
         };
-        near(at).find_map(free).or_else(|| {
+        free(at).or_else(|| free(beside(at))).or_else(|| {
             self.refused = self.refused.wrapping_add(1);
             let way = (self.refused / ADMIT) as usize % 2;
             self.refused.is_multiple_of(ADMIT).then_some((at, way))

@@ -5,7 +5,7 @@
 //! older than the token, all that is done before the character merges with others, so the order does not matter, and
 //! two merges of three are saved in CJK text.
 
-use super::joints::{Joints, character_len};
+use super::joints::character;
 use super::lockstep::SHORT;
 use super::merge::merge_all;
 use super::pairs::PairRanks;
@@ -40,39 +40,61 @@ impl Characters {
         Some(Self { ids })
     }
 
-    /// The ids of the character at a place where one may begin, if nothing merges with a part of it, and how many
-    /// bytes it has.
+    /// What the merging of a pretoken begins with: the ids of characters with a part of which nothing else merges, and
+    /// of the other bytes; how many they are, and garbage is behind them.
     #[inline]
-    pub fn at(
+    pub fn begin<const N: usize>(
         &self,
-        joints: &Joints,
+        pairs: &PairRanks,
         bytes: &[u8],
-        at: usize,
-    ) -> Option<(u32, Option<u32>, usize)> {
-        let (point, len) = decode(bytes, at)?;
-        let (first, second) = (self.ids[point] as u32, (self.ids[point] >> 32) as u32);
-        let end = at + len;
-        let is_free = first != 0
-            && (at == 0 || !joints.splits(bytes, at))
-            && (end == bytes.len() || bytes[end] & 0xc0 != 0x80 && !joints.splits(bytes, end));
-        is_free.then(|| (first - 1, second.checked_sub(1), len))
+        ids: &mut [u32; N],
+    ) -> usize {
+        let joints = pairs.joints();
+        let (mut at, mut num) = (0, 0);
+        // Whether no token holds a character in part at the border where `at` is.
+        let mut is_free = true;
+        while at < bytes.len() {
+            let (ids_of, len) = match decode(bytes, at) {
+                Some((point, len)) => (self.ids[point], len),
+                None => (0, 1),
+            };
+            let end = at + len;
+            let is_next_free = match bytes.get(end) {
+                None => true,
+                Some(next) => next & 0xc0 != 0x80 && !joints.splits(bytes, end),
+            };
+            if ids_of != 0 && is_free && is_next_free {
+                // The second is written in any case: which characters have one cannot be foreseen.
+                let second = (ids_of >> 32) as u32;
+                ids[num] = ids_of as u32 - 1;
+                ids[num + 1] = second.wrapping_sub(1);
+                num += 1 + usize::from(second != 0);
+                at = end;
+                is_free = true;
+            } else {
+                for &byte in &bytes[at..end] {
+                    ids[num] = pairs.byte_id(byte);
+                    num += 1;
+                }
+                at = end;
+                is_free = is_next_free;
+            }
+        }
+        num
     }
 }
 
 /// The code point and length of a whole character of two or three bytes in their shortest form.
 #[inline]
 fn decode(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
-    let tail = |i: usize| {
-        let byte = *bytes.get(at + i)?;
-        (byte & 0xc0 == 0x80).then_some(usize::from(byte & 0x3f))
-    };
-    let first = *bytes.get(at)?;
-    let (point, len, least) = match character_len(first) {
-        2 => (usize::from(first & 0x1f) << 6 | tail(1)?, 2, 0x80),
-        3 => {
-            let point = usize::from(first & 0xf) << 12 | tail(1)? << 6 | tail(2)?;
-            (point, 3, 0x800)
-        }
+    let (word, len) = character(bytes, at);
+    let bits = |i: u32, mask: u32| (word >> (8 * i) & mask) as usize;
+    let (point, least) = match len {
+        2 => (bits(0, 0x1f) << 6 | bits(1, 0x3f), 0x80),
+        3 => (
+            bits(0, 0xf) << 12 | bits(1, 0x3f) << 6 | bits(2, 0x3f),
+            0x800,
+        ),
         _ => return None,
     };
     (point >= least).then_some((point, len))

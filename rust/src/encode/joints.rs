@@ -101,15 +101,15 @@ const NO_CHARACTER: u32 = 0;
 /// The bytes of a character as one number, the first one lowest, and how many they are; if none is there whole,
 /// [`NO_CHARACTER`] and 1.
 #[inline]
-fn character(bytes: &[u8], at: usize) -> (u32, usize) {
+pub(super) fn character(bytes: &[u8], at: usize) -> (u32, usize) {
     let word = match bytes[at..].first_chunk() {
         Some(four) => u32::from_le_bytes(*four),
         None => (0..)
             .zip(&bytes[at..])
             .fold(0, |word, (i, &byte)| word | u32::from(byte) << (8 * i)),
     };
-    // Beyond the end there are zeros, with which no character goes on. One branch for each length: a text has most of its characters from one script, so that the place of the next one
-    // is known before this one is read.
+    // Beyond the end there are zeros, with which no character goes on. One branch for each length: a text has most of
+    // its characters from one script, so that the place of the next one is known before this one is read.
     if word & 0xc0_c0f0 == 0x80_80e0 {
         (word & 0xff_ffff, 3)
     } else if word & 0xc0e0 == 0x80c0 {
@@ -120,17 +120,6 @@ fn character(bytes: &[u8], at: usize) -> (u32, usize) {
         (word, 4)
     } else {
         (NO_CHARACTER, 1)
-    }
-}
-
-/// Bytes of a character, by its first one.
-#[inline]
-pub fn character_len(first: u8) -> usize {
-    match first {
-        0xf0.. => 4,
-        0xe0.. => 3,
-        0xc0.. => 2,
-        _ => 1,
     }
 }
 

@@ -270,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn ids_come_back_from_entries(ids in prop::collection::vec(0u32..1 << Ids::BITS, 1..=6)) {
-            let held = Ids::new(&ids).unwrap();
+            let held = Ids::new(&ids, ids.len()).unwrap();
             prop_assert_eq!(held.num(), ids.len());
             prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
             #[cfg(target_arch = "aarch64")]
@@ -370,6 +370,6 @@ mod tests {
 
     #[test]
     fn more_or_larger_ids_have_no_room() {
-        assert!(Ids::new(&[1; 7]).is_none() && Ids::new(&[1 << Ids::BITS]).is_none());
+        assert!(Ids::new(&[1; 7], 7).is_none() && Ids::new(&[1 << Ids::BITS], 1).is_none());
     }
 }

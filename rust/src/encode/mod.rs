@@ -245,7 +245,7 @@ impl State {
         let most = self.cache.num_entries() / 16;
         for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
             let want = self.cache.want(key, 0);
-            self.cache.put(&want, &[], &[id]);
+            self.cache.put(&want, &[], &[id], 1);
         }
     }
 }

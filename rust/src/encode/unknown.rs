@@ -31,7 +31,9 @@ pub struct Unknown {
     ids: Vec<u32>,
     /// The known ones.
     known: Vec<u32>,
-    /// Numbers: of those that may be a token, of those that are none, and of these up to [`SHORT`] bytes and [`LONG`].
+    /// Numbers: of those that are in no line, of these that may be a token, that are none, and of the last ones up to
+    /// [`SHORT`] bytes and [`LONG`].
+    new: Vec<usize>,
     maybe: Vec<usize>,
     merging: Vec<usize>,
     short: Vec<usize>,
@@ -48,6 +50,7 @@ impl Default for Unknown {
             ranges: Vec::new(),
             ids: Vec::new(),
             known: Vec::new(),
+            new: Vec::new(),
             maybe: Vec::new(),
             merging: Vec::new(),
             short: Vec::new(),
@@ -102,10 +105,11 @@ impl Unknown {
         out: &mut Vec<u32>,
         stop: &AtomicBool,
     ) {
-        self.find(encoder, scratch, stop);
+        self.find(encoder, cache, scratch, stop);
         self.insert(out);
-        for (want, ids) in self.wanted.iter().zip(&self.ranges) {
-            cache.put(want, &self.text, &self.ids[ids.clone()]);
+        for i in self.new.drain(..) {
+            let Range { start, end } = self.ranges[i];
+            cache.put(&self.wanted[i], &self.text, &self.ids[start..], end - start);
         }
         self.wanted.clear();
         self.text.clear();
@@ -118,12 +122,19 @@ impl Unknown {
     }
 
     /// The ids of all.
-    fn find(&mut self, encoder: &Encoder, scratch: &mut Scratch, stop: &AtomicBool) {
+    fn find(
+        &mut self,
+        encoder: &Encoder,
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+        stop: &AtomicBool,
+    ) {
         let Self {
             wanted,
             text,
             ranges,
             ids,
+            new,
             maybe,
             merging,
             short,
@@ -132,8 +143,17 @@ impl Unknown {
         } = self;
         ranges.clear();
         ranges.resize(wanted.len(), 0..0);
-        // What is read of the tokens is fetched a loop before.
+        for want in wanted.iter() {
+            cache.fetch(want);
+        }
         for (i, want) in wanted.iter().enumerate() {
+            if let Some(held) = cache.get_beside(want, text) {
+                let start = ids.len();
+                cache.append(held, ids);
+                ranges[i] = start..ids.len();
+                continue;
+            }
+            new.push(i);
             let may_be = want.is_whole() && encoder.whole.may_have(want);
             if may_be { &mut *maybe } else { &mut *merging }.push(i);
         }

@@ -148,22 +148,7 @@ impl<S: Slot, const N: usize> Lane<S, N> {
                 bytes.len()
             }
             Some(characters) => {
-                let (mut from, mut at) = (0, 0);
-                while from < bytes.len() {
-                    if let Some((first, second, num)) = characters.at(pairs.joints(), bytes, from) {
-                        self.ids[at] = first;
-                        at += 1;
-                        if let Some(second) = second {
-                            self.ids[at] = second;
-                            at += 1;
-                        }
-                        from += num;
-                    } else {
-                        self.ids[at] = pairs.byte_id(bytes[from]);
-                        at += 1;
-                        from += 1;
-                    }
-                }
+                let at = characters.begin(pairs, bytes, &mut self.ids);
                 // All wait for memory at the same time.
                 let ids = &self.ids[..at];
                 for pair in ids.windows(2) {
