@@ -186,19 +186,38 @@ fn masks_by_character(text: &str, num_bytes: usize) -> Masks {
 }
 
 #[test]
-fn first_bytes_of_letters_only() {
-    for (range, case) in blocks::LETTERS_ONLY.iter().zip([false, false, true]) {
-        for c in (0x80..=0x10_ffff).filter_map(char::from_u32) {
-            let mut buffer = [0; 4];
-            let bytes = c.encode_utf8(&mut buffer).as_bytes();
-            if range.contains(&bytes[0]) {
-                let class = Classes::get().at(bytes, 0).0;
-                assert_ne!(class & LETTER, 0, "{c:?}");
-                let both = unicode::UPPER | unicode::LOWER;
-                assert!(case || class & both == both, "{c:?} has a case");
+fn letters_known_by_their_first_bytes() {
+    let mut known = 0;
+    for c in '\u{80}'..=char::MAX {
+        let mut bytes: Bytes = [0; BLOCK + 4];
+        let len = c.encode_utf8(&mut bytes).len();
+        let class = Classes::get().at(&bytes, 0).0;
+        for level in Level::all() {
+            let (_, beyond) = windows::classify(level, &bytes);
+            if beyond.letter != 0 {
+                known += 1;
+                let case = class & (unicode::UPPER | unicode::LOWER);
+                assert_ne!(class & LETTER, 0, "{c:?} at {level:?}");
+                assert_eq!(beyond.letter, 1, "{c:?} at {level:?}");
+                let is = |mask: u64| mask & 1 != 0;
+                assert_eq!(
+                    is(beyond.upper),
+                    case == unicode::UPPER,
+                    "{c:?} at {level:?}"
+                );
+                assert_eq!(
+                    is(beyond.lower),
+                    case == unicode::LOWER,
+                    "{c:?} at {level:?}"
+                );
             }
+            assert_eq!((beyond.upper | beyond.lower) & !beyond.letter, 0);
+            assert_eq!(beyond.tail.count_ones() as usize, len - 1);
         }
     }
+    // Latin-1, Cyrillic, hiragana, Han and Hangul.
+    let all = 62 + 96 + 63 + (8 + 5 * 64) * 64 + (16 + 2 * 64 + 30) * 64;
+    assert_eq!(known, all * Level::all().count());
 }
 
 /// Compares on all strings of a length, each pattern on a thread of its own.

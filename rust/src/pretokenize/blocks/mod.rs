@@ -2,8 +2,9 @@
 //!
 //! ASCII is classified by AVX2 or NEON, 32 or 64 bytes at a time, or in ordinary registers, eight at a time; AVX2 scans
 //! twice as fast (English 2.06 against 0.91 GB/s, mixed scripts 1.29 against 0.51, Zen 5), and AVX-512 with one table for
-//! all classes was 1 to 3 % faster than that, which does not pay for it. Characters beyond ASCII are looked up one by one
-//! in [`Classes`] (sixteen at a time, by a gather of AVX-512, took longer), and all their bytes get their class.
+//! all classes was 1 to 3 % faster than that, which does not pay for it. Beyond ASCII, letters of the commonest scripts are
+//! told by their first bytes, and other characters are looked up one by one in [`Classes`] (sixteen at a time, by a
+//! gather of AVX-512, took longer); all their bytes get their class.
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -17,9 +18,62 @@ pub(super) use neon::{neon, neon_beyond};
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{avx2, avx2_beyond};
 
-/// First bytes under which there are letters only: ideographs and Hangul, which have no case, and Cyrillic.
-pub(super) const LETTERS_ONLY: [std::ops::RangeInclusive<u8>; 3] =
-    [0xe5..=0xe9, 0xeb..=0xec, 0xd0..=0xd1];
+/// Letters that are known by their first two bytes, by the lower half of the first one: of Latin-1, Cyrillic, Han and
+/// Hangul nearly all.
+struct Letters {
+    first: [u8; 16],
+    /// The second byte is at least and at most this, and not the third one or 0x20 more.
+    least: [u8; 16],
+    most: [u8; 16],
+    never: [u8; 16],
+    /// From this second byte on they are of lower case.
+    lower: [u8; 16],
+}
+
+const LETTERS: Letters = {
+    // What no byte has to do with: 0xff is in no text.
+    let mut letters = Letters {
+        first: [0xff; 16],
+        least: [0xff; 16],
+        most: [0; 16],
+        never: [0; 16],
+        lower: [0xff; 16],
+    };
+    let ranges = [
+        (0xc3, 0x80, 0xbf, 0x9f),
+        (0xd0, 0x80, 0xbf, 0xb0),
+        (0xd1, 0x80, 0x9f, 0x80),
+        (0xe4, 0xb8, 0xbf, 0xff),
+        (0xe5, 0x80, 0xbf, 0xff),
+        (0xe6, 0x80, 0xbf, 0xff),
+        (0xe7, 0x80, 0xbf, 0xff),
+        (0xe8, 0x80, 0xbf, 0xff),
+        (0xe9, 0x80, 0xbf, 0xff),
+        (0xea, 0xb0, 0xbf, 0xff),
+        (0xeb, 0x80, 0xbf, 0xff),
+        (0xec, 0x80, 0xbf, 0xff),
+        (0xed, 0x80, 0x9d, 0xff),
+    ];
+    let mut i = 0;
+    while i < ranges.len() {
+        let (first, least, most, lower) = ranges[i];
+        let at = first as usize % 16;
+        letters.first[at] = first;
+        letters.least[at] = least;
+        letters.most[at] = most;
+        letters.lower[at] = lower;
+        i += 1;
+    }
+    // The signs of multiplication and division.
+    letters.never[3] = 0x97;
+    letters
+};
+
+/// From this first byte on the known letters have no case.
+const CASELESS: u8 = 0xe0;
+
+/// The first bytes of hiragana up to U+307F, and the third of what is no letter there.
+const HIRAGANA: (u8, u8, u8) = (0xe3, 0x81, 0x80);
 
 /// Bytes classified together.
 pub(super) const BLOCK: usize = 64;
@@ -52,14 +106,16 @@ pub(super) struct Masks {
     pub valid: u64,
 }
 
-/// What bytes beyond ASCII are by their value alone.
+/// What bytes beyond ASCII are without a look at [`Classes`].
+#[derive(Default)]
 pub(super) struct Beyond {
     /// Those that continue a character.
     pub tail: u64,
-    /// Those that begin a letter of neither case.
-    pub ideograph: u64,
-    /// Those that begin a Cyrillic letter.
-    pub cyrillic: u64,
+    /// Those that begin a letter that is known by its first bytes.
+    pub letter: u64,
+    /// Those of them that begin a capital, and a letter of lower case.
+    pub upper: u64,
+    pub lower: u64,
 }
 
 impl Masks {
@@ -79,8 +135,11 @@ impl Masks {
         self.cut_off(leads, bytes);
         // Letters unless found otherwise: nearly all are.
         self.letter |= self.high;
-        let known = beyond.ideograph | if CASED { 0 } else { beyond.cyrillic };
-        let mut unknown = leads & self.valid & !known;
+        if CASED {
+            self.upper |= beyond.upper | beyond.upper << 1;
+            self.lower |= beyond.lower | beyond.lower << 1;
+        }
+        let mut unknown = leads & self.valid & !beyond.letter;
         while unknown != 0 {
             let at = unknown.trailing_zeros() as usize;
             unknown &= unknown - 1;
@@ -170,14 +229,20 @@ pub(super) fn portable(bytes: &Bytes) -> Masks {
 
 /// What the bytes beyond ASCII are, one by one.
 pub(super) fn portable_beyond(bytes: &Bytes) -> Beyond {
-    let having = |is: &dyn Fn(u8) -> bool| {
-        let bits = bytes[..BLOCK].iter().zip(0..);
-        bits.map(|(&byte, i)| u64::from(is(byte)) << i).sum::<u64>()
-    };
-    let [ideograph, hangul, cyrillic] = &LETTERS_ONLY;
-    Beyond {
-        tail: having(&|byte| byte & 0xc0 == 0x80),
-        ideograph: having(&|byte| hangul.contains(&byte) || ideograph.contains(&byte)),
-        cyrillic: having(&|byte| cyrillic.contains(&byte)),
+    let mut beyond = Beyond::default();
+    for at in 0..BLOCK {
+        let (first, second, third) = (bytes[at], bytes[at + 1], bytes[at + 2]);
+        let i = usize::from(first % 16);
+        let is_letter = first == LETTERS.first[i]
+            && (LETTERS.least[i]..=LETTERS.most[i]).contains(&second)
+            && second & !0x20 != LETTERS.never[i]
+            || (first, second) == (HIRAGANA.0, HIRAGANA.1) && third != HIRAGANA.2;
+        let is_lower = second >= LETTERS.lower[i];
+        let bit = |is: bool| u64::from(is) << at;
+        beyond.tail |= bit(first & 0xc0 == 0x80);
+        beyond.letter |= bit(is_letter);
+        beyond.upper |= bit(is_letter && !is_lower && first < CASELESS);
+        beyond.lower |= bit(is_letter && is_lower);
     }
+    beyond
 }

@@ -1,11 +1,9 @@
 //! AVX2, 32 bytes at a time.
 
-use std::arch::x86_64::{
-    __m256i, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_min_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
-};
+#[allow(clippy::wildcard_imports, reason = "twenty intrinsics")]
+use std::arch::x86_64::*;
 
-use super::{Beyond, Bytes, LETTERS_ONLY, Masks};
+use super::{Beyond, Bytes, CASELESS, HIRAGANA, LETTERS, Masks};
 
 /// The ASCII part of the masks by AVX2.
 #[target_feature(enable = "avx2")]
@@ -13,7 +11,7 @@ use super::{Beyond, Bytes, LETTERS_ONLY, Masks};
 pub fn avx2(bytes: &Bytes) -> Masks {
     let mut masks = Masks::default();
     for k in 0..2 {
-        let v = half(bytes, k);
+        let v = at(bytes, 32 * k);
         let put = |mask: &mut u64, found| *mask |= to_bits(found) << (32 * k);
         let blank = is(v, b' ');
         let folded = _mm256_or_si256(v, _mm256_set1_epi8(0x20));
@@ -36,31 +34,66 @@ pub fn avx2(bytes: &Bytes) -> Masks {
 #[target_feature(enable = "avx2")]
 #[inline]
 pub fn avx2_beyond(bytes: &Bytes) -> Beyond {
-    let [mut tail, mut ideograph, mut cyrillic] = [0; 3];
+    let mut beyond = Beyond::default();
     for k in 0..2 {
-        let v = half(bytes, k);
+        let [v, second, third] = [0, 1, 2].map(|i| at(bytes, 32 * k + i));
         let put = |mask: &mut u64, found| *mask |= to_bits(found) << (32 * k);
+        let both = |one, other| _mm256_and_si256(one, other);
+        let low = both(v, _mm256_set1_epi8(0xf));
+        let of = |table: [u8; 16]| _mm256_shuffle_epi8(twice(table), low);
+        let is_within = both(
+            at_least(second, of(LETTERS.least)),
+            at_least(of(LETTERS.most), second),
+        );
+        let folded = both(second, _mm256_set1_epi8(!0x20));
+        let is_never = _mm256_cmpeq_epi8(folded, of(LETTERS.never));
+        let is_first = _mm256_cmpeq_epi8(v, of(LETTERS.first));
+        let is_hiragana = _mm256_andnot_si256(
+            is(third, HIRAGANA.2),
+            both(is(v, HIRAGANA.0), is(second, HIRAGANA.1)),
+        );
+        let is_known = both(is_first, _mm256_andnot_si256(is_never, is_within));
+        let letter = _mm256_or_si256(is_known, is_hiragana);
+        let is_lower = at_least(second, of(LETTERS.lower));
+        let is_lower_or_none =
+            _mm256_or_si256(is_lower, at_least(v, _mm256_set1_epi8(CASELESS as i8)));
         // As signed numbers, 0x80 to 0xbf are those below -64.
-        put(&mut tail, _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v));
-        let [first, second, third] =
-            LETTERS_ONLY.map(|range| within(v, *range.start(), *range.end()));
-        put(&mut ideograph, _mm256_or_si256(first, second));
-        put(&mut cyrillic, third);
+        put(
+            &mut beyond.tail,
+            _mm256_cmpgt_epi8(_mm256_set1_epi8(-64), v),
+        );
+        put(&mut beyond.letter, letter);
+        put(
+            &mut beyond.upper,
+            _mm256_andnot_si256(is_lower_or_none, letter),
+        );
+        put(&mut beyond.lower, both(letter, is_lower));
     }
-    Beyond {
-        tail,
-        ideograph,
-        cyrillic,
-    }
+    beyond
 }
 
-/// The first or second 32 bytes of a block.
+/// A table for each half of a vector.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn half(bytes: &Bytes, k: usize) -> __m256i {
-    let half: &[u8; 32] = bytes[32 * k..32 * k + 32].try_into().expect("32 bytes");
-    // SAFETY: `half` has the 32 bytes that are read, and the load needs no alignment.
-    unsafe { half.as_ptr().cast::<__m256i>().read_unaligned() }
+fn twice(table: [u8; 16]) -> __m256i {
+    // SAFETY: vectors of integers are what any bytes are.
+    _mm256_broadcastsi128_si256(unsafe { std::mem::transmute::<[u8; 16], __m128i>(table) })
+}
+
+/// All ones in the bytes that are at least those of another.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn at_least(v: __m256i, least: __m256i) -> __m256i {
+    _mm256_cmpeq_epi8(_mm256_max_epu8(v, least), v)
+}
+
+/// The 32 bytes at a place.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn at(bytes: &Bytes, place: usize) -> __m256i {
+    let some: &[u8; 32] = bytes[place..place + 32].try_into().expect("32 bytes");
+    // SAFETY: `some` has the 32 bytes that are read, and the load needs no alignment.
+    unsafe { some.as_ptr().cast::<__m256i>().read_unaligned() }
 }
 
 /// The highest bit of each byte.
