@@ -1,8 +1,9 @@
 //! Pretoken -> ids, remembered by each thread within a fixed size.
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
-//! processor's) holds two entries; a new one that it has no room for goes to a free place of its neighbour, as the older
-//! ones come more often. An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
+//! processor's) holds two entries; a new one that it has no room for goes to a free place of its neighbours, as the older
+//! ones come more often. Those are read later, when they have arrived, together with others ([`unknown`](super::unknown)).
+//! An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
 //! to 15 bytes is one line and no branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash
 //! and where its bytes lie in an arena; more ids than six lie in another. The arenas are emptied, and the lines with
 //! them, when they are full.
@@ -51,10 +52,12 @@ impl Line {
     }
 }
 
-/// The line that takes what has no room in one. With four instead of two that share their places, texts whose pretokens
-/// do not fit take longer: each miss reads them all.
-fn beside(at: usize) -> usize {
-    at ^ 1
+/// Lines that share their places.
+const NEAR: usize = 4;
+
+/// The lines that take what has no room in one.
+fn beside(at: usize) -> impl Iterator<Item = usize> {
+    (1..NEAR).map(move |i| at ^ i)
 }
 
 /// An entry's ids, 20 bits each, lowest first, and their number in the highest byte. Where they lie in the arena, the
@@ -122,11 +125,11 @@ impl Cache {
     /// A cache of at most `mib` MiB, three quarters of it lines. Memory is touched as it fills.
     pub fn new(mib: usize, level: Level) -> Self {
         // Without a size there are as few lines as can be, in which nothing is put.
-        let num_lines = ((3 * mib) << 18) / size_of::<Line>() / 2 * 2;
+        let num_lines = ((3 * mib) << 18) / size_of::<Line>() / NEAR * NEAR;
         Self {
             mib,
             // Their number times 32 bits of a hash is to fit in 64.
-            lines: Table::new(num_lines.clamp(2, 1 << 31)),
+            lines: Table::new(num_lines.clamp(NEAR, 1 << 31)),
             level,
             refused: 0,
             bytes: Vec::new(),
@@ -170,20 +173,20 @@ impl Cache {
         Wanted { key, place, start }
     }
 
-    /// The ids of a pretoken of a text if its line, which was fetched, has them; else fetches the line beside if that
+    /// The ids of a pretoken of a text if its line, which was fetched, has them; else fetches the lines beside if they
     /// may have them.
     #[inline]
     pub fn get(&self, want: &Wanted, text: &[u8]) -> Option<Ids> {
         let at = want.place / size_of::<Line>();
         let found = self.get_in(at, want, text);
         if found.is_none() && self.lines[at].is_full() {
-            prefetch(&raw const self.lines[beside(at)]);
+            beside(at).for_each(|at| prefetch(&raw const self.lines[at]));
         }
         found.map(|(ids, _)| ids)
     }
 
-    /// The same if the line beside has them. They change places with the second ones of its own line then, where another
-    /// pretoken that was looked for may have come to lie just so.
+    /// The same if a line beside has them. They change places with the second ones of its own line then, where those of
+    /// another pretoken that was looked for may have come to lie just so.
     #[inline]
     pub fn get_beside(&mut self, want: &Wanted, text: &[u8]) -> Option<Ids> {
         let at = want.place / size_of::<Line>();
@@ -194,10 +197,11 @@ impl Cache {
         if let Some((ids, _)) = self.get_in(at, want, text) {
             return Some(ids);
         }
-        let (ids, way) = self.get_in(beside(at), want, text)?;
-        let (second, own) = (self.lines[at].entry(1), self.lines[beside(at)].entry(way));
+        let found = |at| self.get_in(at, want, text).map(|(ids, way)| (ids, at, way));
+        let (ids, there, way) = beside(at).find_map(found)?;
+        let (second, own) = (self.lines[at].entry(1), self.lines[there].entry(way));
         self.lines[at].set(1, own);
-        self.lines[beside(at)].set(way, second);
+        self.lines[there].set(way, second);
         Some(ids)
     }
 
@@ -276,7 +280,7 @@ impl Cache {
             let [first, second] = self.lines[at].keys.map(|key| key == 0);
             (first | second).then_some((at, usize::from(!first)))
         };
-        free(at).or_else(|| free(beside(at))).or_else(|| {
+        free(at).or_else(|| beside(at).find_map(free)).or_else(|| {
             self.refused = self.refused.wrapping_add(1);
             let way = (self.refused / ADMIT) as usize % 2;
             self.refused.is_multiple_of(ADMIT).then_some((at, way))
