@@ -2,11 +2,10 @@
 //!
 //! Text repeats its words: on English 99 % of pretokens were seen before. A line of the cache (one line of the
 //! processor's) holds two entries; a new one that it has no room for goes to a free place of its neighbours, as the older
-//! ones come more often. Those are read later, when they have arrived, together with others ([`unknown`](super::unknown)).
-//! An entry is a key of 16 bytes and up to six ids, so that a look-up of a pretoken of up
-//! to 15 bytes is one line and no branch but hit or miss ([`lookup`](super::lookup)). The key of a longer one is its hash
-//! and where its bytes lie in an arena; more ids than six lie in another. The arenas are emptied, and the lines with
-//! them, when they are full.
+//! ones come more often. Those are read later, when they have arrived ([`unknown`](super::unknown)). An entry is a key of
+//! 16 bytes and up to six ids, so that a look-up of a pretoken of up to 15 bytes is one line and no branch but hit or
+//! miss ([`lookup`](super::lookup)). The key of a longer one is its hash and where its bytes lie in an arena; more ids
+//! than six lie in another. The arenas are emptied, and the lines with them, when they are full.
 
 use std::hint::select_unpredictable;
 

@@ -69,16 +69,13 @@ impl Characters {
                 ids[num] = ids_of as u32 - 1;
                 ids[num + 1] = second.wrapping_sub(1);
                 num += 1 + usize::from(second != 0);
-                at = end;
-                is_free = true;
             } else {
                 for &byte in &bytes[at..end] {
                     ids[num] = pairs.byte_id(byte);
                     num += 1;
                 }
-                at = end;
-                is_free = is_next_free;
             }
+            (at, is_free) = (end, is_next_free);
         }
         num
     }
