@@ -298,3 +298,41 @@ impl Cache {
         more <= most
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beside_take_what_has_no_room_and_give_it_back() {
+        let mut cache = Cache::new(1, Level::best());
+        let group = |cache: &Cache, word: u32| {
+            cache.place(Key::of(&word.to_le_bytes())) / size_of::<Line>() / NEAR
+        };
+        let words: Vec<u32> = (1..)
+            .filter(|word| group(&cache, *word) == 7)
+            .take(9)
+            .collect();
+        let wanted: Vec<Wanted> = (words.iter())
+            .map(|word| cache.want(Key::of(&word.to_le_bytes()), 0))
+            .collect();
+        // A line sends entries to the others only when it is full.
+        let found = |cache: &mut Cache, want: &Wanted| {
+            let here = cache.get(want, &[]);
+            here.or_else(|| cache.get_beside(want, &[]))
+                .map(|ids| ids.get()[0])
+        };
+        for (want, word) in wanted.iter().zip(&words) {
+            assert_eq!(found(&mut cache, want), None);
+            cache.put(want, &[], &[*word], 1);
+        }
+        // Again and again, as entries change their places each time; there is no room for the last one.
+        for _ in 0..3 {
+            for (want, word) in wanted[..8].iter().zip(&words) {
+                assert_eq!(found(&mut cache, want), Some(*word));
+                assert!(cache.get(want, &[]).is_some(), "it is in its own line now");
+            }
+            assert_eq!(found(&mut cache, &wanted[8]), None);
+        }
+    }
+}

@@ -39,6 +39,7 @@ const LETTERS: Letters = {
         never: [0; 16],
         lower: [0xff; 16],
     };
+    // First byte, least and greatest second one, and the least of lower case.
     let ranges = [
         (0xc3, 0x80, 0xbf, 0x9f),
         (0xd0, 0x80, 0xbf, 0xb0),
