@@ -168,8 +168,15 @@ impl Cache {
     #[inline]
     pub fn want(&self, key: Key, start: usize) -> Wanted {
         let place = self.place(key);
-        prefetch(&raw const self.lines[place / size_of::<Line>()]);
-        Wanted { key, place, start }
+        let want = Wanted { key, place, start };
+        self.fetch(&want);
+        want
+    }
+
+    /// Fetches the line of a pretoken.
+    #[inline]
+    pub fn fetch(&self, want: &Wanted) {
+        prefetch(&raw const self.lines[want.place / size_of::<Line>()]);
     }
 
     /// The ids of a pretoken of a text if its line, which was fetched, has them; else fetches the lines beside if they
@@ -234,11 +241,6 @@ impl Cache {
         } else {
             out.extend_from_slice(&ids.get()[..ids.num()]);
         }
-    }
-
-    /// Fetches the line where a pretoken is going to be put.
-    pub fn fetch(&self, want: &Wanted) {
-        prefetch(&raw const self.lines[want.place / size_of::<Line>()]);
     }
 
     /// Remembers the first `num` of some ids as those of a pretoken of a text, which must not be known.
