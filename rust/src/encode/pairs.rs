@@ -4,9 +4,9 @@
 
 use super::characters::Characters;
 use super::joints::Joints;
-use super::ranks::{NO_RANK, RankTable, Slot, find};
+use super::ranks::{NO_RANK, RankTable, Ranked, Slot, find};
 use crate::processor::Level;
-use crate::vocab::{Merge, Vocab};
+use crate::vocab::Vocab;
 
 /// Ranks of pairs. Pairs of single bytes, where every pretoken starts, have a dense table of 256 KiB.
 pub struct PairRanks {
@@ -39,15 +39,19 @@ impl PairRanks {
         let merges = vocab.merges();
         // In most vocabularies the ids say the order, and need not be looked up by it.
         let by_id = merges.is_sorted_by(|a, b| a.id < b.id);
+        let ranked: Vec<Ranked> = (0u32..)
+            .zip(merges)
+            .map(|(at, merge)| (merge.left, merge.right, if by_id { merge.id } else { at }))
+            .collect();
         let is_narrow = vocab.len() <= <u64 as Slot>::MOST_IDS as usize
             && merges.len() < <u64 as Slot>::MOST_RANKS;
         let mut pairs = Self {
             byte_ids,
             byte_pairs: vec![NO_RANK; 1 << 16].into(),
             table: if is_narrow {
-                Table::Narrow(RankTable::new(merges.len()))
+                Table::Narrow(RankTable::new(&ranked))
             } else {
-                Table::Wide(RankTable::new(merges.len()))
+                Table::Wide(RankTable::new(&ranked))
             },
             results: Box::default(),
             num_ranks: merges.len(),
@@ -59,13 +63,6 @@ impl PairRanks {
             pairs.num_ranks = merges.last().map_or(0, |merge| merge.id as usize + 1);
         } else {
             pairs.results = merges.iter().map(|m| m.id).collect();
-        }
-        for (at, &Merge { left, right, id }) in (0u32..).zip(merges) {
-            let rank = if by_id { id } else { at };
-            match &mut pairs.table {
-                Table::Narrow(table) => table.insert(left, right, rank),
-                Table::Wide(table) => table.insert(left, right, rank),
-            }
         }
         for a in 0..256 {
             for b in 0..256 {

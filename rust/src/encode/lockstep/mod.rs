@@ -77,34 +77,37 @@ pub fn merge<'a, V: Vectors<S>, S: Slot, const N: usize>(
     }
     let mut lanes: [Lane<S, N>; LANES] = std::array::from_fn(|_| Lane::new());
     let mut num = 0;
+    // Lanes in which nothing more merges, as bits: a branch for each could not be foreseen.
+    let mut ended = 0u32;
     while num < LANES
-        && let Some((index, bytes)) = next.take().or_else(|| texts.next())
+        && let Some(text) = next.take().or_else(|| texts.next())
     {
-        lanes[num].begin::<V>(pairs, table, index, bytes);
-        lanes[num].answer::<V>(table);
+        lanes[num].begin::<V>(pairs, table, text);
+        ended |= lanes[num].has_ended() << num;
         num += 1;
     }
     while num > 0 {
-        let mut at = 0;
-        while at < num {
+        while ended != 0 {
+            let at = ended.ilog2() as usize;
             let lane = &mut lanes[at];
-            if lane.least < NO_ENTRY {
-                lane.step(pairs, table);
-                at += 1;
-                continue;
-            }
             let num_ids = lane.parts.count_ones() as usize;
             done(lane.index, &V::compact(&lane.ids, lane.parts), num_ids);
-            if let Some((index, bytes)) = texts.next() {
-                lane.begin::<V>(pairs, table, index, bytes);
-                at += 1;
+            ended ^= 1 << at;
+            if let Some(text) = texts.next() {
+                lane.begin::<V>(pairs, table, text);
+                ended |= lane.has_ended() << at;
             } else {
+                // What comes from the end has not ended: the last ones were looked at before.
                 num -= 1;
                 lanes.swap(at, num);
             }
         }
         for lane in &mut lanes[..num] {
+            lane.step(pairs, table);
+        }
+        for (at, lane) in lanes[..num].iter_mut().enumerate() {
             lane.answer::<V>(table);
+            ended |= lane.has_ended() << at;
         }
     }
 }
@@ -129,14 +132,11 @@ impl<S: Slot, const N: usize> Lane<S, N> {
         &mut self,
         pairs: &PairRanks,
         table: &RankTable<S>,
-        index: usize,
-        bytes: &[u8],
+        (index, bytes): (usize, &[u8]),
     ) {
         assert!(bytes.len() <= N);
         self.index = index;
         self.entries = [NO_ENTRY; N];
-        self.asked = [Asked::nothing(); 2];
-        self.gone = NOWHERE;
         let num = match pairs.characters().filter(|_| !bytes.is_ascii()) {
             None => {
                 for (id, &byte) in self.ids.iter_mut().zip(bytes) {
@@ -148,21 +148,28 @@ impl<S: Slot, const N: usize> Lane<S, N> {
                 bytes.len()
             }
             Some(characters) => {
-                let at = characters.begin(pairs, bytes, &mut self.ids);
-                // All wait for memory at the same time.
-                let ids = &self.ids[..at];
-                for pair in ids.windows(2) {
-                    table.prefetch(table.line(pair[0], pair[1]));
+                let num = characters.begin(pairs, bytes, &mut self.ids);
+                let ranked = || self.ids[..num].windows(2);
+                // Lines first, so that all of them are waited for at the same time.
+                for (line, pair) in self.entries.iter_mut().zip(ranked()) {
+                    *line = table.line(pair[0], pair[1]);
+                    table.prefetch(*line);
                 }
-                for (at, pair) in (0..).zip(ids.windows(2)) {
-                    let (line, key) = (table.line(pair[0], pair[1]), S::key(pair[0], pair[1]));
-                    let rank = table.rank_from(line, key, V::find);
-                    self.entries[at as usize] = entry(rank, at);
+                for (at, (line, pair)) in (0..).zip(self.entries.iter_mut().zip(ranked())) {
+                    let rank = table.rank_from(*line, S::key(pair[0], pair[1]), V::find);
+                    *line = entry(rank, at);
                 }
-                at
+                num
             }
         };
         self.parts = u32::MAX >> (u32::BITS - num as u32);
+        self.least = V::settle(&mut self.entries, [NOWHERE; 3], [NO_ENTRY; 3]);
+    }
+
+    /// 1 if nothing more merges, else 0.
+    #[inline(always)]
+    fn has_ended(&self) -> u32 {
+        u32::from(self.least >= NO_ENTRY)
     }
 
     /// Merges the next pair and asks for the ranks of the two that this makes.
