@@ -4,9 +4,6 @@
 //! Merging makes tokens only, so between two characters that no token holds side by side nothing merges, and what lies
 //! on either side merges by itself: the ids are those of the whole. Of the long pretokens of mixed CJK and Cyrillic
 //! text this leaves one part in twenty longer than a key.
-//!
-//! Where tokens reach across but hold both characters whole, a character between two such borders merges by itself
-//! before it merges with others, provided that parts are older than the whole: it can be taken as one from the start.
 
 use crate::vocab::Vocab;
 
@@ -37,8 +34,10 @@ impl Joints {
                     continue;
                 }
                 let (set, bit) = match around(token, at) {
-                    Some((left, right)) => (&mut joints.characters, character_bit(left, right)),
-                    None => (&mut joints.bytes, byte_bit(token, at)),
+                    (Some(left), Some(right)) => {
+                        (&mut joints.characters, pair_bit(pair(left, right)))
+                    }
+                    _ => (&mut joints.bytes, border_index(token, at)),
                 };
                 set[bit / 64] |= 1 << (bit % 64);
             }
@@ -50,16 +49,25 @@ impl Joints {
     /// perhaps not up to `end`.
     pub fn cut(&self, text: &[u8], start: usize, end: usize, ends: &mut [usize; PARTS]) -> usize {
         let pretoken = &text[..end];
-        let (mut left, mut at, mut num) = (NO_CHARACTER, start, 0);
+        let mut left = character(pretoken, start);
+        let (mut at, mut num) = (start + left.1, 0);
         while at < end && num < PARTS - 1 {
-            let (right, len) = character(pretoken, at);
-            // Written in any case: which borders are joints cannot be foreseen.
+            // Most characters are as long as the one before.
+            (at, num) = match left.1 {
+                2 => self.cut_run::<2>(pretoken, at, ends, num),
+                3 => self.cut_run::<3>(pretoken, at, ends, num),
+                _ => (at, num),
+            };
+            left = character(pretoken, at - left.1);
+            if at == end || num == PARTS - 1 {
+                break;
+            }
+            let right = character(pretoken, at);
             ends[num] = at;
-            let are_there = left != NO_CHARACTER && right != NO_CHARACTER && left | right >= 0x80;
-            let is_joint = !has(&self.characters, character_bit(left, right))
-                & (at > start && !self.splits(text, at));
-            num += usize::from(are_there & is_joint);
-            (left, at) = (right, at + len);
+            let are_there =
+                left.0 != NO_CHARACTER && right.0 != NO_CHARACTER && left.0 | right.0 >= 0x80;
+            num += usize::from(are_there && self.is_joint(pair(left, right), left.1));
+            (left, at) = (right, at + right.1);
         }
         if at < end {
             return num;
@@ -68,11 +76,40 @@ impl Joints {
         num + 1
     }
 
-    /// Whether a token holds in part a character at this border, with more behind or before it; `at` is where a
-    /// character begins.
+    /// Goes on over characters of LEN bytes behind another one, as long as eight bytes can be read.
     #[inline]
-    pub fn splits(&self, bytes: &[u8], at: usize) -> bool {
-        has(&self.bytes, byte_bit(bytes, at))
+    fn cut_run<const LEN: usize>(
+        &self,
+        pretoken: &[u8],
+        mut at: usize,
+        ends: &mut [usize; PARTS],
+        mut num: usize,
+    ) -> (usize, usize) {
+        let (mask, heads) = if LEN == 2 {
+            (0xc0e0_c0e0, 0x80c0_80c0)
+        } else {
+            (0xc0c0_f0c0_c0f0, 0x8080_e080_80e0)
+        };
+        while num < PARTS - 1
+            && let Some(word) = pretoken[at - LEN..].first_chunk()
+        {
+            let word = u64::from_le_bytes(*word);
+            if word & mask != heads {
+                break;
+            }
+            // Written in any case: which borders are joints cannot be foreseen.
+            ends[num] = at;
+            num += usize::from(self.is_joint(word & (u64::MAX >> (64 - 16 * LEN)), LEN));
+            at += LEN;
+        }
+        (at, num)
+    }
+
+    /// Whether no token reaches across the border of a pair of characters, the first of so many bytes.
+    #[inline]
+    fn is_joint(&self, pair: u64, len: usize) -> bool {
+        let border = (pair >> (8 * (len - 1))) as u16;
+        !has(&self.characters, pair_bit(pair)) & !has(&self.bytes, border.into())
     }
 }
 
@@ -88,11 +125,24 @@ fn is_border(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The characters before and behind a border as numbers, if they are there whole.
-fn around(bytes: &[u8], at: usize) -> Option<(u32, u32)> {
+fn around(bytes: &[u8], at: usize) -> (Option<Character>, Option<Character>) {
     let tail = bytes[..at].iter().rev().take_while(|b| **b & 0xc0 == 0x80);
-    let start = at.checked_sub(tail.count() + 1)?;
-    let ((left, len), (right, _)) = (character(bytes, start), character(bytes, at));
-    (left != NO_CHARACTER && right != NO_CHARACTER && start + len == at).then_some((left, right))
+    let left = at.checked_sub(tail.count() + 1).and_then(|start| {
+        let left = character(bytes, start);
+        (left.0 != NO_CHARACTER && start + left.1 == at).then_some(left)
+    });
+    let right = character(bytes, at);
+    (left, (right.0 != NO_CHARACTER).then_some(right))
+}
+
+/// Whether a token holds whole the characters before and behind a place, if there is a border that is not inside ASCII.
+pub fn whole_sides(token: &[u8], at: usize) -> (bool, bool) {
+    if is_border(token, at) {
+        let (left, right) = around(token, at);
+        (left.is_some(), right.is_some())
+    } else {
+        (true, true)
+    }
 }
 
 /// In place of the number of a character; also that of a zero byte, beside which nothing is cut.
@@ -100,8 +150,10 @@ const NO_CHARACTER: u32 = 0;
 
 /// The bytes of a character as one number, the first one lowest, and how many they are; if none is there whole,
 /// [`NO_CHARACTER`] and 1.
+type Character = (u32, usize);
+
 #[inline]
-pub(super) fn character(bytes: &[u8], at: usize) -> (u32, usize) {
+pub(super) fn character(bytes: &[u8], at: usize) -> Character {
     let word = match bytes[at..].first_chunk() {
         Some(four) => u32::from_le_bytes(*four),
         None => (0..)
@@ -123,13 +175,74 @@ pub(super) fn character(bytes: &[u8], at: usize) -> (u32, usize) {
     }
 }
 
+/// The bytes of two characters as one number.
 #[inline]
-fn character_bit(left: u32, right: u32) -> usize {
-    let both = u64::from(left) << 32 | u64::from(right);
-    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS.trailing_zeros())) as usize
+fn pair(left: Character, right: Character) -> u64 {
+    u64::from(left.0) | u64::from(right.0) << (8 * left.1)
 }
 
 #[inline]
-fn byte_bit(bytes: &[u8], at: usize) -> usize {
-    usize::from(bytes[at - 1]) << 8 | usize::from(bytes[at])
+fn pair_bit(pair: u64) -> usize {
+    (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS.trailing_zeros())) as usize
+}
+
+/// The bytes around a place as a number.
+#[inline]
+pub fn border_index(bytes: &[u8], at: usize) -> usize {
+    u16::from_le_bytes([bytes[at - 1], bytes[at]]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// As [`Joints::cut`] does, one character after the other.
+    fn cut_one_by_one(joints: &Joints, pretoken: &[u8], start: usize) -> Vec<usize> {
+        let mut ends = Vec::new();
+        let (mut left, mut at) = ((NO_CHARACTER, 1), start);
+        while at < pretoken.len() {
+            let right = character(pretoken, at);
+            let are_there = left.0 != NO_CHARACTER && right.0 != NO_CHARACTER;
+            if are_there && left.0 | right.0 >= 0x80 && joints.is_joint(pair(left, right), left.1) {
+                ends.push(at);
+            }
+            (left, at) = (right, at + right.1);
+        }
+        ends.push(pretoken.len());
+        ends
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_cut_as_single_characters_are(
+            words in prop::collection::vec("[жи]{1,20}|[世界の]{1,20}|[aж世\u{1f600}\\x00]{1,5}", 1..9),
+            bad in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            (start, behind) in (0usize..4, 0usize..9),
+        ) {
+            let ids = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+            // Tokens жи and 世界, both with the first byte of another one, and all that they are made of.
+            let mut merges = Vec::new();
+            for bytes in ["жиж", "世界世"].map(ids) {
+                let mut made = bytes[0];
+                for right in &bytes[1..=bytes.len() * 2 / 3] {
+                    merges.push((made, *right));
+                    made = 255 + merges.len() as u32;
+                }
+            }
+            let joints = Joints::new(&Vocab::trained(&merges, &[]).unwrap());
+            let mut text = words.concat().into_bytes();
+            if let Some((at, byte)) = bad {
+                text[at.index(words.concat().len())] = byte;
+            }
+            let (start, end) = (start.min(text.len() - 1), text.len());
+            text.resize(end + behind, 0x80);
+            let want = cut_one_by_one(&joints, &text[..end], start);
+            let mut ends = [0; PARTS];
+            let num = joints.cut(&text, start, end, &mut ends);
+            prop_assert_eq!(&ends[..num], &want[..num]);
+            prop_assert!(num == want.len() || num == PARTS - 1 && num < want.len());
+        }
+    }
 }
