@@ -58,26 +58,16 @@ fn append_avx512(chunks: &[[u32; 16]], out: &mut Vec<u8>) -> bool {
         let surrogates = _mm512_and_si512(points, all(0xffff_f800));
         are_valid &= _mm512_cmpeq_epu32_mask(surrogates, all(0xd800)) == 0;
         are_valid &= _mm512_cmpge_epu32_mask(points, all(0x11_0000)) == 0;
-        // Six bits behind the mark of a byte that goes on; from the last of a character to its first.
-        let tail = |shift| {
-            let bits = _mm512_and_si512(_mm512_srlv_epi32(points, all(shift)), all(0x3f));
-            _mm512_or_si512(bits, all(0x80))
-        };
-        let head = |shift, mark| _mm512_or_si512(_mm512_srlv_epi32(points, all(shift)), all(mark));
-        let behind = |first, next, at| _mm512_or_si512(first, _mm512_sllv_epi32(next, all(at)));
-        let of_two = behind(head(6, 0xc0), tail(0), 8);
-        let of_three = behind(behind(head(12, 0xe0), tail(6), 8), tail(0), 16);
-        let mut bytes = _mm512_mask_mov_epi32(points, two, of_two);
-        bytes = _mm512_mask_mov_epi32(bytes, three, of_three);
-        if four != 0 {
-            let of_four = behind(behind(head(18, 0xf0), tail(12), 8), tail(6), 16);
-            bytes = _mm512_mask_mov_epi32(bytes, four, behind(of_four, tail(0), 24));
-        }
-        // Which of the four bytes of each are there: the first one, and those up to the last.
-        let mut ends = _mm512_mask_mov_epi32(all(0x80), two, all(0x8080));
-        ends = _mm512_mask_mov_epi32(ends, three, all(0x80_8080));
-        ends = _mm512_mask_mov_epi32(ends, four, all(0x8080_8080));
-        let kept = _mm512_movepi8_mask(ends);
+        // The marks of the bytes that are there, the last one highest.
+        let mut marks = _mm512_mask_mov_epi32(all(0x8000_0000), two, all(0x80c0_0000));
+        marks = _mm512_mask_mov_epi32(marks, three, all(0x8080_e000));
+        marks = _mm512_mask_mov_epi32(marks, four, all(0x8080_80f0));
+        // Six bits in each byte, from which on in a pair of code points.
+        let from = _mm512_set1_epi64(0x2026_2c32_0006_0c12);
+        let bits = _mm512_multishift_epi64_epi8(from, points);
+        let bytes = _mm512_or_si512(_mm512_and_si512(bits, all(0x3f3f_3f3f)), marks);
+        let bytes = _mm512_mask_slli_epi32::<24>(bytes, !two, points);
+        let kept = _mm512_movepi8_mask(marks);
         // SAFETY: as above.
         unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi8(kept, bytes)) };
         len += kept.count_ones() as usize;

@@ -244,20 +244,28 @@ impl Cache {
     }
 
     /// Remembers the first `num` of some ids as those of a pretoken of a text, which must not be known.
+    #[inline]
     pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32], num: usize) {
-        let (at, long) = (want.place / size_of::<Line>(), want.hash_of_long());
+        if self.mib == 0 {
+            return;
+        }
+        match Ids::new(ids, num) {
+            Some(held) if want.hash_of_long().is_none() => {
+                self.put_entry(want, want.key.0, held);
+            }
+            held => self.put_in_arena(want, text, &ids[..num], held),
+        }
+    }
+
+    /// The same of a pretoken whose bytes or ids lie in the arenas.
+    #[inline(never)]
+    fn put_in_arena(&mut self, want: &Wanted, text: &[u8], ids: &[u32], held: Option<Ids>) {
+        let long = want.hash_of_long();
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
-        if self.mib == 0 || bytes.len() > LONGEST {
+        let ids = if held.is_some() { &[] } else { ids };
+        if bytes.len() > LONGEST || !self.make_room(bytes.len(), ids.len()) {
             return;
         }
-        let held = Ids::new(ids, num);
-        let ids = if held.is_some() { &[] } else { &ids[..num] };
-        if !self.make_room(bytes.len(), ids.len()) {
-            return;
-        }
-        let Some((at, way)) = self.place_for_new(at) else {
-            return;
-        };
         let mut key = want.key.0;
         if let Some(hash) = long {
             // The highest bits, in which shorter ones have their length, are 0, and the length is not.
@@ -268,9 +276,20 @@ impl Cache {
         }
         let (place, num) = (self.ids.len() as u128, ids.len() as u128);
         let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
-        self.bytes.extend_from_slice(bytes);
-        self.ids.extend_from_slice(ids);
-        self.lines[at].set(way, (key, held));
+        if self.put_entry(want, key, held) {
+            self.bytes.extend_from_slice(bytes);
+            self.ids.extend_from_slice(ids);
+        }
+    }
+
+    /// Whether an entry found a place.
+    #[inline]
+    fn put_entry(&mut self, want: &Wanted, key: u128, held: Ids) -> bool {
+        let place = self.place_for_new(want.place / size_of::<Line>());
+        if let Some((at, way)) = place {
+            self.lines[at].set(way, (key, held));
+        }
+        place.is_some()
     }
 
     /// The line and way of a new entry: a free place of its line, else of those near it, else now and then that of

@@ -103,12 +103,16 @@ pub(crate) fn fold(a: u64, b: u64) -> u64 {
 #[inline]
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut hash = bytes.len() as u64;
-    let (words, tail) = bytes.as_chunks::<8>();
+    let (words, _) = bytes.as_chunks::<8>();
     for word in words {
         hash = fold(hash ^ u64::from_le_bytes(*word), 0x9e37_79b9_7f4a_7c15);
     }
-    let mut last = [0; 8];
-    last[..tail.len()].copy_from_slice(tail);
+    // The last eight bytes, some of them once more, or all if there are fewer.
+    let last = bytes.last_chunk().copied().unwrap_or_else(|| {
+        let mut last = [0; 8];
+        last[..bytes.len()].copy_from_slice(bytes);
+        last
+    });
     fold(hash ^ u64::from_le_bytes(last), 0xa076_1d64_78bd_642f)
 }
 
