@@ -235,11 +235,18 @@ impl Cache {
     /// Appends the ids of an entry.
     #[inline]
     pub fn append(&self, ids: Ids, out: &mut Vec<u32>) {
+        out.extend_from_slice(self.ids(ids, &mut [0; ROOM]));
+    }
+
+    /// The ids of an entry, for which there is room if they are not in the arena.
+    #[inline]
+    pub fn ids<'a>(&'a self, ids: Ids, room: &'a mut [u32; ROOM]) -> &'a [u32] {
         if ids.num() == Ids::IN_ARENA as usize {
             let (start, num) = (ids.0 as u64 as usize, (ids.0 >> 64) as u32 as usize);
-            out.extend_from_slice(&self.ids[start..start + num]);
+            &self.ids[start..start + num]
         } else {
-            out.extend_from_slice(&ids.get()[..ids.num()]);
+            *room = ids.get();
+            &room[..ids.num()]
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use super::Encoder;
-use super::cache::Cache;
+use super::cache::{Cache, ROOM};
 use super::lockstep::{LONG, SHORT};
 use super::merge::{Scratch, merge_all};
 use super::wanted::Wanted;
@@ -26,9 +26,10 @@ pub struct Unknown {
     slots: Box<[u16; SLOTS]>,
     /// Which pretoken belongs before which of the known ids.
     uses: Vec<(u16, usize)>,
-    /// Where in `ids` those of each lie.
-    ranges: Vec<Range<usize>>,
-    ids: Vec<u32>,
+    /// How many ids each has; up to [`SHORT`] are in `few`, with zeroes behind, more in `many` from where it says.
+    nums: Vec<(u32, u32)>,
+    few: Vec<[u32; SHORT]>,
+    many: Vec<u32>,
     /// The known ones.
     known: Vec<u32>,
     /// Numbers: of those that are in no line, of these that may be a token, that are none, and of the last ones up to
@@ -47,8 +48,9 @@ impl Default for Unknown {
             text: Vec::new(),
             slots: Box::new([0; SLOTS]),
             uses: Vec::new(),
-            ranges: Vec::new(),
-            ids: Vec::new(),
+            nums: Vec::new(),
+            few: Vec::new(),
+            many: Vec::new(),
             known: Vec::new(),
             new: Vec::new(),
             maybe: Vec::new(),
@@ -108,14 +110,18 @@ impl Unknown {
         self.find(encoder, cache, scratch, stop);
         self.insert(out);
         for i in self.new.drain(..) {
-            let Range { start, end } = self.ranges[i];
-            cache.put(&self.wanted[i], &self.text, &self.ids[start..], end - start);
+            let (num, start) = self.nums[i];
+            let ids = match num as usize {
+                ..=SHORT => &self.few[i][..],
+                _ => &self.many[start as usize..],
+            };
+            cache.put(&self.wanted[i], &self.text, ids, num as usize);
         }
         self.wanted.clear();
         self.text.clear();
         self.text.shrink_to(MOST_BYTES);
-        self.ids.clear();
-        self.ids.shrink_to(MOST_BYTES);
+        self.many.clear();
+        self.many.shrink_to(MOST_BYTES);
         self.known.shrink_to(MOST_BYTES);
         self.slots.fill(0);
         self.uses.clear();
@@ -132,8 +138,9 @@ impl Unknown {
         let Self {
             wanted,
             text,
-            ranges,
-            ids,
+            nums,
+            few,
+            many,
             new,
             maybe,
             merging,
@@ -141,16 +148,22 @@ impl Unknown {
             long,
             ..
         } = self;
-        ranges.clear();
-        ranges.resize(wanted.len(), 0..0);
+        nums.resize(wanted.len(), (0, 0));
+        few.clear();
+        few.resize(wanted.len(), [0; SHORT]);
+        let mut keep = |i: usize, ids: &[u32]| {
+            nums[i] = (ids.len() as u32, many.len() as u32);
+            match few[i].get_mut(..ids.len()) {
+                Some(few) => few.copy_from_slice(ids),
+                None => many.extend_from_slice(ids),
+            }
+        };
         for want in wanted.iter() {
             cache.fetch(want);
         }
         for (i, want) in wanted.iter().enumerate() {
             if let Some(held) = cache.get_beside(want, text) {
-                let start = ids.len();
-                cache.append(held, ids);
-                ranges[i] = start..ids.len();
+                keep(i, cache.ids(held, &mut [0; ROOM]));
                 continue;
             }
             new.push(i);
@@ -159,7 +172,7 @@ impl Unknown {
         }
         for i in maybe.drain(..) {
             match encoder.whole.get(&wanted[i], text) {
-                Some(id) => ranges[i] = append(ids, &[id], 1),
+                Some(id) => keep(i, &[id]),
                 None => merging.push(i),
             }
         }
@@ -170,23 +183,21 @@ impl Unknown {
             } else if bytes.len() <= LONG {
                 long.push(i);
             } else {
-                let merged = scratch.merge(&encoder.pairs, bytes, stop);
-                ranges[i] = append(ids, merged, merged.len());
+                keep(i, scratch.merge(&encoder.pairs, bytes, stop));
             }
         }
         let text = |i: usize| (i, wanted[i].bytes(text));
+        merge_all::<LONG>(
+            &encoder.pairs,
+            long.drain(..).map(text),
+            |i, merged, num| keep(i, &merged[..num]),
+        );
         merge_all::<SHORT>(
             &encoder.pairs,
             short.drain(..).map(text),
             |i, merged, num| {
-                ranges[i] = append(ids, merged, num);
-            },
-        );
-        merge_all::<LONG>(
-            &encoder.pairs,
-            long.drain(..).map(text),
-            |i, merged, num| {
-                ranges[i] = append(ids, merged, num);
+                few[i] = *merged;
+                nums[i].0 = num as u32;
             },
         );
     }
@@ -203,7 +214,16 @@ impl Unknown {
         for &(number, at) in &self.uses {
             append_some(out, &self.known, start..at - first);
             start = at - first;
-            append_some(out, &self.ids, self.ranges[usize::from(number)].clone());
+            let i = usize::from(number);
+            let (num, first) = self.nums[i];
+            if num as usize <= SHORT {
+                // Those behind them are copied too: a copy of a number that cannot be foreseen is slow.
+                let end = out.len() + num as usize;
+                out.extend_from_slice(&self.few[i]);
+                out.truncate(end);
+            } else {
+                out.extend_from_slice(&self.many[first as usize..][..num as usize]);
+            }
         }
         out.extend_from_slice(&self.known[start..]);
     }
@@ -223,13 +243,4 @@ fn append_some(out: &mut Vec<u32>, ids: &[u32], mut range: Range<usize>) {
         range.start += MORE;
     }
     out.extend_from_slice(&ids[range]);
-}
-
-/// Appends the first ones of so many ids that their number need not be known; where they are.
-#[inline]
-fn append(ids: &mut Vec<u32>, some: &[u32], num: usize) -> Range<usize> {
-    let start = ids.len();
-    ids.extend_from_slice(some);
-    ids.truncate(start + num);
-    start..start + num
 }
