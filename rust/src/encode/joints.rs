@@ -125,7 +125,7 @@ fn is_border(bytes: &[u8], at: usize) -> bool {
 }
 
 /// The characters before and behind a border as numbers, if they are there whole.
-fn around(bytes: &[u8], at: usize) -> (Option<Character>, Option<Character>) {
+fn around(bytes: &[u8], at: usize) -> (Option<Spelled>, Option<Spelled>) {
     let tail = bytes[..at].iter().rev().take_while(|b| **b & 0xc0 == 0x80);
     let left = at.checked_sub(tail.count() + 1).and_then(|start| {
         let left = character(bytes, start);
@@ -148,12 +148,12 @@ pub fn whole_sides(token: &[u8], at: usize) -> (bool, bool) {
 /// In place of the number of a character; also that of a zero byte, beside which nothing is cut.
 const NO_CHARACTER: u32 = 0;
 
-/// The bytes of a character as one number, the first one lowest, and how many they are; if none is there whole,
-/// [`NO_CHARACTER`] and 1.
-type Character = (u32, usize);
+/// The bytes of a character as one number, the first one lowest, and how many they are.
+type Spelled = (u32, usize);
 
+/// The character that begins at a place; if none is there whole, [`NO_CHARACTER`] and 1.
 #[inline]
-pub(super) fn character(bytes: &[u8], at: usize) -> Character {
+pub(super) fn character(bytes: &[u8], at: usize) -> Spelled {
     let word = match bytes[at..].first_chunk() {
         Some(four) => u32::from_le_bytes(*four),
         None => (0..)
@@ -177,7 +177,7 @@ pub(super) fn character(bytes: &[u8], at: usize) -> Character {
 
 /// The bytes of two characters as one number.
 #[inline]
-fn pair(left: Character, right: Character) -> u64 {
+fn pair(left: Spelled, right: Spelled) -> u64 {
     u64::from(left.0) | u64::from(right.0) << (8 * left.1)
 }
 
