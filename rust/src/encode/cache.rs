@@ -7,14 +7,13 @@
 //! miss ([`lookup`](super::lookup)). The key of a longer one is its hash and where its bytes lie in an arena; more ids
 //! than six lie in another. The arenas are emptied, and the lines with them, when they are full.
 
-use std::hint::select_unpredictable;
-
+use super::lockstep::SHORT;
 use super::wanted::Wanted;
 use crate::memory::{Plain, Table};
 use crate::pretokenize::key::{Key, prefetch};
 use crate::processor::Level;
 
-/// Ids that an entry holds itself, and those that are written for it: whole words, of which the last are garbage.
+/// Ids that an entry holds itself, and those that are written for it: whole words, of which the last are zeroes.
 const MOST_IDS: usize = 6;
 pub(super) const ROOM: usize = 8;
 /// Longer pretokens are rarely seen twice.
@@ -25,6 +24,17 @@ const FAR: u128 = 1 << 127;
 /// Where lines are full, one new entry in so many gets in: a text with more pretokens than fit would otherwise push
 /// each out before it comes again (a fifth of all look-ups of mixed scripts).
 const ADMIT: u32 = 8;
+
+/// A few ids, and zeroes behind them.
+pub type Few = [u32; SHORT];
+
+/// Ids with zeroes behind them; `None` if they are more than that.
+#[inline]
+pub fn few(ids: &[u32]) -> Option<Few> {
+    let mut few = [0; SHORT];
+    few.get_mut(..ids.len())?.copy_from_slice(ids);
+    Some(few)
+}
 
 /// Two entries.
 #[derive(Clone, Copy, Default)]
@@ -59,6 +69,21 @@ fn beside(at: usize) -> impl Iterator<Item = usize> {
     (1..NEAR).map(move |i| at ^ i)
 }
 
+/// A line and one of its entries.
+#[derive(Clone, Copy)]
+pub struct Place {
+    line: u32,
+    way: u32,
+}
+
+/// Of a pretoken that its own line did not have.
+pub enum Beside {
+    /// Its ids.
+    Held(Ids),
+    /// Where it is to be put, if there is room.
+    New(Option<Place>),
+}
+
 /// An entry's ids, 20 bits each, lowest first, and their number in the highest byte. Where they lie in the arena, the
 /// lower half is their place there and the upper one how many they are.
 #[derive(Clone, Copy, Default)]
@@ -73,17 +98,11 @@ impl Ids {
     /// In the place of the number where the ids lie in the arena.
     const IN_ARENA: u128 = 15;
 
-    /// The first `num` of some ids, if they are few and small enough.
+    /// So many ids, if they are few and small enough.
     #[inline]
-    pub(super) fn new(ids: &[u32], num: usize) -> Option<Self> {
-        // Without a branch on how many they are, which cannot be foreseen.
-        let few: [u32; MOST_IDS] = match ids.first_chunk() {
-            Some(few) => *few,
-            None => std::array::from_fn(|i| ids.get(i).copied().unwrap_or_default()),
-        };
+    pub(super) fn new(ids: &Few, num: usize) -> Option<Self> {
         let (mut held, mut all) = ((num as u128) << Self::NUM, 0);
-        for (i, id) in few.into_iter().enumerate() {
-            let id = select_unpredictable(i < num, id, 0);
+        for (i, &id) in ids[..MOST_IDS].iter().enumerate() {
             held |= u128::from(id) << Self::place(i);
             all |= id;
         }
@@ -101,7 +120,7 @@ impl Ids {
         (self.0 >> Self::NUM) as usize
     }
 
-    /// The ids, and garbage behind them.
+    /// The ids, and zeroes behind them.
     #[inline]
     pub(super) fn get(self) -> [u32; ROOM] {
         let id = |i: usize| (self.0 >> Self::place(i)) as u32 & ((1 << Self::BITS) - 1);
@@ -191,24 +210,26 @@ impl Cache {
         found.map(|(ids, _)| ids)
     }
 
-    /// The same if a line beside has them. They change places with the second ones of its own line then, where those of
-    /// another pretoken that was looked for may have come to lie just so.
+    /// The same from the lines beside, and where to put what none of them has. An entry that they have changes places with
+    /// the second one of its own line, where another pretoken that was looked for may have come to lie just so.
     #[inline]
-    pub fn get_beside(&mut self, want: &Wanted, text: &[u8]) -> Option<Ids> {
+    pub fn look_beside(&mut self, want: &Wanted, text: &[u8]) -> Beside {
         let at = want.place / size_of::<Line>();
         // Only a full line sends entries to the next one.
-        if !self.lines[at].is_full() {
-            return None;
+        if let Some(place) = self.free(at) {
+            return Beside::New(Some(place));
         }
         if let Some((ids, _)) = self.get_in(at, want, text) {
-            return Some(ids);
+            return Beside::Held(ids);
         }
         let found = |at| self.get_in(at, want, text).map(|(ids, way)| (ids, at, way));
-        let (ids, there, way) = beside(at).find_map(found)?;
+        let Some((ids, there, way)) = beside(at).find_map(found) else {
+            return Beside::New(self.place_beside(at));
+        };
         let (second, own) = (self.lines[at].entry(1), self.lines[there].entry(way));
         self.lines[at].set(1, own);
         self.lines[there].set(way, second);
-        Some(ids)
+        Beside::Held(ids)
     }
 
     #[inline]
@@ -250,23 +271,36 @@ impl Cache {
         }
     }
 
-    /// Remembers the first `num` of some ids as those of a pretoken of a text, which must not be known.
+    /// Remembers a few ids as those of a pretoken of a text, which must not be known, at the place that it was given. Two
+    /// that were given the same one lose the first; rarely, as places are given for a few hundred at a time.
     #[inline]
-    pub fn put(&mut self, want: &Wanted, text: &[u8], ids: &[u32], num: usize) {
+    pub fn put(&mut self, place: Place, want: &Wanted, text: &[u8], ids: &Few, num: usize) {
         if self.mib == 0 {
             return;
         }
         match Ids::new(ids, num) {
-            Some(held) if want.hash_of_long().is_none() => {
-                self.put_entry(want, want.key.0, held);
-            }
-            held => self.put_in_arena(want, text, &ids[..num], held),
+            Some(held) if want.hash_of_long().is_none() => self.set(place, (want.key.0, held)),
+            held => self.put_in_arena(place, want, text, &ids[..num], held),
+        }
+    }
+
+    /// The same of more ids.
+    pub fn put_many(&mut self, place: Place, want: &Wanted, text: &[u8], ids: &[u32]) {
+        if self.mib > 0 {
+            self.put_in_arena(place, want, text, ids, None);
         }
     }
 
     /// The same of a pretoken whose bytes or ids lie in the arenas.
     #[inline(never)]
-    fn put_in_arena(&mut self, want: &Wanted, text: &[u8], ids: &[u32], held: Option<Ids>) {
+    fn put_in_arena(
+        &mut self,
+        place: Place,
+        want: &Wanted,
+        text: &[u8],
+        ids: &[u32],
+        held: Option<Ids>,
+    ) {
         let long = want.hash_of_long();
         let bytes = long.map_or(&[][..], |_| want.bytes(text));
         let ids = if held.is_some() { &[] } else { ids };
@@ -281,36 +315,43 @@ impl Cache {
         } else if held.is_none() {
             key |= FAR;
         }
-        let (place, num) = (self.ids.len() as u128, ids.len() as u128);
-        let held = held.unwrap_or(Ids(place | num << 64 | Ids::IN_ARENA << Ids::NUM));
-        if self.put_entry(want, key, held) {
-            self.bytes.extend_from_slice(bytes);
-            self.ids.extend_from_slice(ids);
-        }
+        let (at, num) = (self.ids.len() as u128, ids.len() as u128);
+        let held = held.unwrap_or(Ids(at | num << 64 | Ids::IN_ARENA << Ids::NUM));
+        self.set(place, (key, held));
+        self.bytes.extend_from_slice(bytes);
+        self.ids.extend_from_slice(ids);
     }
 
-    /// Whether an entry found a place.
     #[inline]
-    fn put_entry(&mut self, want: &Wanted, key: u128, held: Ids) -> bool {
-        let place = self.place_for_new(want.place / size_of::<Line>());
-        if let Some((at, way)) = place {
-            self.lines[at].set(way, (key, held));
-        }
-        place.is_some()
+    fn set(&mut self, place: Place, entry: (u128, Ids)) {
+        self.lines[place.line as usize].set(place.way as usize, entry);
     }
 
-    /// The line and way of a new entry: a free place of its line, else of those near it, else now and then that of
-    /// another.
+    /// Where a new entry goes: to a free place of its line, else of those near it, else now and then to that of another.
+    pub fn place_for_new(&mut self, want: &Wanted) -> Option<Place> {
+        let at = want.place / size_of::<Line>();
+        self.free(at).or_else(|| self.place_beside(at))
+    }
+
+    /// A free place of a line.
     #[inline]
-    fn place_for_new(&mut self, at: usize) -> Option<(usize, usize)> {
-        let free = |at: usize| {
-            let [first, second] = self.lines[at].keys.map(|key| key == 0);
-            (first | second).then_some((at, usize::from(!first)))
-        };
-        free(at).or_else(|| beside(at).find_map(free)).or_else(|| {
+    fn free(&self, at: usize) -> Option<Place> {
+        let [first, second] = self.lines[at].keys.map(|key| key == 0);
+        (first | second).then_some(Place {
+            line: at as u32,
+            way: u32::from(!first),
+        })
+    }
+
+    /// [`Cache::place_for_new`] of a line that is full.
+    fn place_beside(&mut self, at: usize) -> Option<Place> {
+        beside(at).find_map(|at| self.free(at)).or_else(|| {
             self.refused = self.refused.wrapping_add(1);
-            let way = (self.refused / ADMIT) as usize % 2;
-            self.refused.is_multiple_of(ADMIT).then_some((at, way))
+            let way = self.refused / ADMIT % 2;
+            let line = at as u32;
+            self.refused
+                .is_multiple_of(ADMIT)
+                .then_some(Place { line, way })
         })
     }
 
@@ -347,12 +388,17 @@ mod tests {
         // A line sends entries to the others only when it is full.
         let found = |cache: &mut Cache, want: &Wanted| {
             let here = cache.get(want, &[]);
-            here.or_else(|| cache.get_beside(want, &[]))
-                .map(|ids| ids.get()[0])
+            let ids = here.or_else(|| match cache.look_beside(want, &[]) {
+                Beside::Held(ids) => Some(ids),
+                Beside::New(_) => None,
+            });
+            ids.map(|ids| ids.get()[0])
         };
         for (want, word) in wanted.iter().zip(&words) {
             assert_eq!(found(&mut cache, want), None);
-            cache.put(want, &[], &[*word], 1);
+            if let Some(place) = cache.place_for_new(want) {
+                cache.put(place, want, &[], &few(&[*word]).unwrap(), 1);
+            }
         }
         // Again and again, as entries change their places each time; there is no room for the last one.
         for _ in 0..3 {

@@ -265,12 +265,13 @@ fn neon_ids(ids: Ids) -> [u32; ROOM] {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::cache::few;
     use super::*;
 
     proptest! {
         #[test]
         fn ids_come_back_from_entries(ids in prop::collection::vec(0u32..1 << Ids::BITS, 1..=6)) {
-            let held = Ids::new(&ids, ids.len()).unwrap();
+            let held = Ids::new(&few(&ids).unwrap(), ids.len()).unwrap();
             prop_assert_eq!(held.num(), ids.len());
             prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
             #[cfg(target_arch = "aarch64")]
@@ -370,6 +371,8 @@ mod tests {
 
     #[test]
     fn more_or_larger_ids_have_no_room() {
-        assert!(Ids::new(&[1; 7], 7).is_none() && Ids::new(&[1 << Ids::BITS], 1).is_none());
+        let held = |ids: &[u32]| Ids::new(&few(ids).unwrap(), ids.len());
+        assert!(held(&[1; 7]).is_none() && held(&[1 << Ids::BITS]).is_none());
+        assert!(held(&[1; 6]).is_some() && few(&[1; 17]).is_none());
     }
 }

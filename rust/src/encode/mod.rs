@@ -45,7 +45,7 @@ mod unknown;
 mod wanted;
 mod whole;
 
-use cache::Cache;
+use cache::{Cache, few};
 pub(crate) use merge::Scratch;
 pub(crate) use pairs::PairRanks;
 use pool::Pool;
@@ -245,7 +245,9 @@ impl State {
         let most = self.cache.num_entries() / 16;
         for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
             let want = self.cache.want(key, 0);
-            self.cache.put(&want, &[], &[id], 1);
+            if let Some((place, id)) = self.cache.place_for_new(&want).zip(few(&[id])) {
+                self.cache.put(place, &want, &[], &id, 1);
+            }
         }
     }
 }

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use super::Encoder;
-use super::cache::{Cache, ROOM};
+use super::cache::{self, Beside, Cache, Few, Place, ROOM};
 use super::lockstep::{LONG, SHORT};
 use super::merge::{Scratch, merge_all};
 use super::wanted::Wanted;
+use crate::pretokenize::key::KEY_BYTES;
 
 /// Pretokens kept at most.
 const MOST: usize = 512;
@@ -20,31 +21,34 @@ const SLOTS: usize = 4 * MOST;
 pub struct Unknown {
     /// Each once.
     wanted: Vec<Wanted>,
-    /// Their bytes, end to end.
+    /// Their keys, as bytes.
+    keys: Vec<[u8; KEY_BYTES + 1]>,
+    /// The bytes of those that are too long for a key, end to end.
     text: Vec<u8>,
     /// Open addressing: the number + 1 of a pretoken, 0 for none.
     slots: Box<[u16; SLOTS]>,
     /// Which pretoken belongs before which of the known ids.
     uses: Vec<(u16, usize)>,
-    /// How many ids each has; up to [`SHORT`] are in `few`, with zeroes behind, more in `many` from where it says.
+    /// How many ids each has; up to [`SHORT`] are in `few`, more in `many` from where it says.
     nums: Vec<(u32, u32)>,
-    few: Vec<[u32; SHORT]>,
+    few: Vec<Few>,
     many: Vec<u32>,
     /// The known ones.
     known: Vec<u32>,
-    /// Numbers: of those that are in no line, of these that may be a token, that are none, and of the last ones up to
-    /// [`SHORT`] bytes and [`LONG`].
-    new: Vec<usize>,
+    /// Numbers: of those that are in no line, with their places, of these that may be a token, and that are none, up to
+    /// [`SHORT`] bytes, up to [`LONG`], and of more.
+    new: Vec<(usize, Option<Place>)>,
     maybe: Vec<usize>,
-    merging: Vec<usize>,
     short: Vec<usize>,
     long: Vec<usize>,
+    longer: Vec<usize>,
 }
 
 impl Default for Unknown {
     fn default() -> Self {
         Self {
             wanted: Vec::new(),
+            keys: Vec::new(),
             text: Vec::new(),
             slots: Box::new([0; SLOTS]),
             uses: Vec::new(),
@@ -54,9 +58,9 @@ impl Default for Unknown {
             known: Vec::new(),
             new: Vec::new(),
             maybe: Vec::new(),
-            merging: Vec::new(),
             short: Vec::new(),
             long: Vec::new(),
+            longer: Vec::new(),
         }
     }
 }
@@ -82,10 +86,8 @@ impl Unknown {
                 let start = self.text.len();
                 if want.hash_of_long().is_some() {
                     self.text.extend_from_slice(want.bytes(text));
-                } else {
-                    self.text.extend_from_slice(&want.key.0.to_le_bytes());
-                    self.text.truncate(start + want.key.len());
                 }
+                self.keys.push(want.key.0.to_le_bytes());
                 self.wanted.push(Wanted { start, ..*want });
                 break number;
             };
@@ -109,15 +111,20 @@ impl Unknown {
     ) {
         self.find(encoder, cache, scratch, stop);
         self.insert(out);
-        for i in self.new.drain(..) {
-            let (num, start) = self.nums[i];
-            let ids = match num as usize {
-                ..=SHORT => &self.few[i][..],
-                _ => &self.many[start as usize..],
+        for (i, place) in self.new.drain(..) {
+            let Some(place) = place else {
+                continue;
             };
-            cache.put(&self.wanted[i], &self.text, ids, num as usize);
+            let (num, start) = self.nums[i];
+            let (want, num) = (&self.wanted[i], num as usize);
+            if num <= SHORT {
+                cache.put(place, want, &self.text, &self.few[i], num);
+            } else {
+                cache.put_many(place, want, &self.text, &self.many[start as usize..][..num]);
+            }
         }
         self.wanted.clear();
+        self.keys.clear();
         self.text.clear();
         self.text.shrink_to(MOST_BYTES);
         self.many.clear();
@@ -137,56 +144,75 @@ impl Unknown {
     ) {
         let Self {
             wanted,
+            keys,
             text,
             nums,
             few,
             many,
             new,
             maybe,
-            merging,
             short,
             long,
+            longer,
             ..
         } = self;
         nums.resize(wanted.len(), (0, 0));
-        few.clear();
-        few.resize(wanted.len(), [0; SHORT]);
+        if few.len() < wanted.len() {
+            few.resize(wanted.len(), Few::default());
+        }
         let mut keep = |i: usize, ids: &[u32]| {
             nums[i] = (ids.len() as u32, many.len() as u32);
-            match few[i].get_mut(..ids.len()) {
-                Some(few) => few.copy_from_slice(ids),
+            match cache::few(ids) {
+                Some(ids) => few[i] = ids,
                 None => many.extend_from_slice(ids),
             }
+        };
+        let bytes = |i: usize| {
+            let want = &wanted[i];
+            match want.hash_of_long() {
+                Some(_) => want.bytes(text),
+                None => &keys[i][..want.key.len()],
+            }
+        };
+        let mut by_len = |i: usize| {
+            let len = bytes(i).len();
+            let numbers = if len <= SHORT {
+                &mut *short
+            } else if len <= LONG {
+                &mut *long
+            } else {
+                &mut *longer
+            };
+            numbers.push(i);
         };
         for want in wanted.iter() {
             cache.fetch(want);
         }
         for (i, want) in wanted.iter().enumerate() {
-            if let Some(held) = cache.get_beside(want, text) {
-                keep(i, cache.ids(held, &mut [0; ROOM]));
-                continue;
+            let place = match cache.look_beside(want, text) {
+                Beside::Held(ids) => {
+                    keep(i, cache.ids(ids, &mut [0; ROOM]));
+                    continue;
+                }
+                Beside::New(place) => place,
+            };
+            new.push((i, place));
+            if want.is_whole() && encoder.whole.may_have(want) {
+                maybe.push(i);
+            } else {
+                by_len(i);
             }
-            new.push(i);
-            let may_be = want.is_whole() && encoder.whole.may_have(want);
-            if may_be { &mut *maybe } else { &mut *merging }.push(i);
         }
         for i in maybe.drain(..) {
             match encoder.whole.get(&wanted[i], text) {
                 Some(id) => keep(i, &[id]),
-                None => merging.push(i),
+                None => by_len(i),
             }
         }
-        for i in merging.drain(..) {
-            let bytes = wanted[i].bytes(text);
-            if bytes.len() <= SHORT {
-                short.push(i);
-            } else if bytes.len() <= LONG {
-                long.push(i);
-            } else {
-                keep(i, scratch.merge(&encoder.pairs, bytes, stop));
-            }
+        for i in longer.drain(..) {
+            keep(i, scratch.merge(&encoder.pairs, bytes(i), stop));
         }
-        let text = |i: usize| (i, wanted[i].bytes(text));
+        let text = |i: usize| (i, bytes(i));
         merge_all::<LONG>(
             &encoder.pairs,
             long.drain(..).map(text),

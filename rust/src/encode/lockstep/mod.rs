@@ -87,6 +87,8 @@ pub fn merge<'a, V: Vectors<S>, S: Slot, const N: usize>(
         num += 1;
     }
     while num > 0 {
+        // Of those that begin now: to know it takes as long as a few others take to begin.
+        let mut ended_at_once = 0;
         while ended != 0 {
             let at = ended.ilog2() as usize;
             let lane = &mut lanes[at];
@@ -95,12 +97,18 @@ pub fn merge<'a, V: Vectors<S>, S: Slot, const N: usize>(
             ended ^= 1 << at;
             if let Some(text) = texts.next() {
                 lane.begin::<V>(pairs, table, text);
-                ended |= lane.has_ended() << at;
+                ended_at_once |= lane.has_ended() << at;
             } else {
-                // What comes from the end has not ended: the last ones were looked at before.
+                // The last one takes its place.
                 num -= 1;
                 lanes.swap(at, num);
+                let last = ended_at_once >> num & 1;
+                ended_at_once = ended_at_once & !(1 << num) | last << at;
             }
+        }
+        if ended_at_once != 0 {
+            ended = ended_at_once;
+            continue;
         }
         for lane in &mut lanes[..num] {
             lane.step(pairs, table);
