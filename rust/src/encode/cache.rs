@@ -395,8 +395,11 @@ mod tests {
             ids.map(|ids| ids.get()[0])
         };
         for (want, word) in wanted.iter().zip(&words) {
-            assert_eq!(found(&mut cache, want), None);
-            if let Some(place) = cache.place_for_new(want) {
+            assert!(cache.get(want, &[]).is_none());
+            let Beside::New(place) = cache.look_beside(want, &[]) else {
+                panic!("it was not put");
+            };
+            if let Some(place) = place {
                 cache.put(place, want, &[], &few(&[*word]).unwrap(), 1);
             }
         }
