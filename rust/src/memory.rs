@@ -22,6 +22,9 @@ unsafe impl Plain for u128 {}
 // SAFETY: as its elements.
 unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 
+/// Bytes of a large page.
+const HUGE: usize = 1 << 21;
+
 /// A table of a fixed length, zeroed, on memory of its own that is touched as it fills.
 ///
 /// Huge pages are asked for where the system gives them on request: random look-ups in megabytes otherwise miss the
@@ -41,7 +44,6 @@ impl<T: Plain> Table<T> {
     /// # Panics
     /// If there is no memory, as any allocation does.
     pub fn new(len: usize) -> Self {
-        const HUGE: usize = 1 << 21;
         let size = (len * size_of::<T>()).max(1);
         // Only what lies on their borders is put on huge pages.
         let more = if size < HUGE { 0 } else { HUGE };
@@ -75,6 +77,26 @@ impl<T: Plain> Table<T> {
         }
         table
     }
+}
+
+/// A vector with room for so many elements, on large pages as far as it has any.
+pub(crate) fn large_vec<T>(capacity: usize) -> Vec<T> {
+    let vec = Vec::<T>::with_capacity(capacity);
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 1 << 12;
+        let size = capacity * size_of::<T>();
+        if size >= HUGE {
+            // SAFETY: this changes neither what is there nor whose it is; where it is refused, nothing changes.
+            unsafe {
+                let start = vec.as_ptr().cast::<u8>();
+                let skip = start.align_offset(PAGE);
+                let len = (size - skip) & !(PAGE - 1);
+                libc::madvise(start.add(skip).cast_mut().cast(), len, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+    vec
 }
 
 impl<T: Plain> Deref for Table<T> {

@@ -4,31 +4,27 @@
 //! text is cut before that, at added tokens and at places where the pattern allows it. Threads live for one call:
 //! nothing is left over for a fork to break.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::special::{Piece, Rule};
 use super::{Encoder, State};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::pretokenize::Text;
 
 /// Bytes of text that a worker takes at a time: a fraction of a millisecond, and far more than a hand-over costs.
 const GROUP_BYTES: usize = 1 << 16;
 
-/// Ids of several texts, in the order of the texts.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The ids, in parts that ignore the borders of texts.
-    pub parts: Vec<Vec<u32>>,
+/// Ids of several texts, end to end.
+#[derive(Debug)]
+pub struct Batch<T> {
+    /// The ids.
+    pub ids: Vec<T>,
     /// Number of ids of each text.
     pub lens: Vec<usize>,
-}
-
-impl Batch {
-    /// The parts as slices.
-    pub fn slices(&self) -> Vec<&[u32]> {
-        self.parts.iter().map(Vec::as_slice).collect()
-    }
 }
 
 /// What a worker takes at a time.
@@ -48,12 +44,62 @@ impl Group<'_> {
     }
 }
 
-/// Of a group: how many ids each of its texts has, and the ids.
-type Encoded = (Vec<usize>, Vec<u32>);
+/// Of a group: how many ids each of its texts has.
+type Lens = Vec<usize>;
 
-/// Text gives an id for every three to five bytes; a page not written to costs nothing.
-fn room_for(num_bytes: usize) -> Vec<u32> {
-    Vec::with_capacity(num_bytes / 2)
+/// What becomes of the groups, in their order, whichever is done first.
+struct InOrder<T, N> {
+    batch: Result<Batch<T>>,
+    narrow: N,
+    /// The group whose ids come next, and the later ones that are done.
+    next: usize,
+    done: BTreeMap<usize, (Result<Lens>, Vec<u32>)>,
+    /// Memory of ids that were appended.
+    spare: Vec<Vec<u32>>,
+}
+
+impl<T, N: Fn(u32) -> T> InOrder<T, N> {
+    fn new(num_texts: usize, num_bytes: usize, narrow: N) -> Self {
+        Self {
+            batch: Ok(Batch {
+                // Text gives an id for every three to five bytes; a page not written to costs nothing.
+                ids: memory::large_vec(num_bytes / 2),
+                lens: vec![0; num_texts],
+            }),
+            narrow,
+            next: 0,
+            done: BTreeMap::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes the ids of a group and gives memory for those of another one.
+    fn put(
+        &mut self,
+        groups: &[Group<'_>],
+        index: usize,
+        lens: Result<Lens>,
+        ids: Vec<u32>,
+    ) -> Vec<u32> {
+        self.done.insert(index, (lens, ids));
+        while let Some((lens, mut ids)) = self.done.remove(&self.next) {
+            match (&mut self.batch, lens) {
+                (Ok(batch), Ok(lens)) => {
+                    let places = &mut batch.lens[groups[self.next].first_text()..];
+                    for (place, len) in places.iter_mut().zip(lens) {
+                        *place += len;
+                    }
+                    batch.ids.extend(ids.iter().map(|id| (self.narrow)(*id)));
+                }
+                (Ok(_), Err(error)) => self.batch = Err(error),
+                (Err(_), _) => (),
+            }
+            ids.clear();
+            self.spare.push(ids);
+            self.next += 1;
+        }
+        self.spare.pop().unwrap_or_default()
+    }
 }
 
 impl Encoder {
@@ -76,88 +122,73 @@ impl Encoder {
         done
     }
 
-    /// Encodes texts on up to `threads` threads; the ids are those of one thread.
+    /// Encodes texts on up to `threads` threads, each id as `narrow` makes it; the ids are those of one thread.
     ///
     /// # Errors
     /// As [`Encoder::encode_with`], for the first text that has one.
-    pub fn encode_batch(
+    pub fn encode_batch<T: Send>(
         &self,
         texts: &[Text<'_>],
         rule: &Rule,
         threads: usize,
         stop: &AtomicBool,
-    ) -> Result<Batch> {
+        narrow: impl Fn(u32) -> T + Send,
+    ) -> Result<Batch<T>> {
         let mut groups = Vec::new();
         let planned = self.plan(texts, rule, &mut groups);
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
+        let num_bytes = texts.iter().map(|text| text.bytes().len()).sum();
+        let in_order = Mutex::new(InOrder::new(texts.len(), num_bytes, narrow));
         // Groups are taken in order, so that of those that fail the first is among the results.
         let work = || {
-            let mut done = Vec::new();
+            let mut ids = Vec::new();
             while !failed.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(group) = groups.get(index) else {
                     break;
                 };
-                let encoded = self.encode_group(texts, group, rule, stop);
-                failed.fetch_or(encoded.is_err(), Ordering::Relaxed);
-                done.push((index, encoded));
+                let lens = self.encode_group(texts, group, rule, &mut ids, stop);
+                failed.fetch_or(lens.is_err(), Ordering::Relaxed);
+                let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
+                ids = in_order.put(&groups, index, lens, ids);
             }
-            done
         };
         let others = threads.min(groups.len()).saturating_sub(1);
-        let mut done = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-            let mut done = work();
-            for handle in handles {
-                done.extend(
-                    handle
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                );
-            }
-            done
+        std::thread::scope(|scope| {
+            (0..others).for_each(|_| drop(scope.spawn(work)));
+            work();
         });
-        done.sort_unstable_by_key(|(index, _)| *index);
-        let mut batch = Batch {
-            parts: Vec::with_capacity(done.len()),
-            lens: vec![0; texts.len()],
-        };
-        for (index, encoded) in done {
-            let (lens, ids) = encoded?;
-            let places = &mut batch.lens[groups[index].first_text()..];
-            for (place, len) in places.iter_mut().zip(lens) {
-                *place += len;
-            }
-            batch.parts.push(ids);
-        }
+        let in_order = in_order.into_inner();
+        let batch = in_order.unwrap_or_else(PoisonError::into_inner).batch?;
         planned.map(|()| batch)
     }
 
+    /// Appends the ids of a group.
     fn encode_group(
         &self,
         texts: &[Text<'_>],
         group: &Group<'_>,
         rule: &Rule,
+        ids: &mut Vec<u32>,
         stop: &AtomicBool,
-    ) -> Result<Encoded> {
+    ) -> Result<Lens> {
         let mut state = self.state();
-        let encoded = match group {
+        let lens = match group {
             Group::Texts(range) => {
-                self.encode_some_texts(&mut state, &texts[range.clone()], rule, stop)
+                self.encode_some_texts(&mut state, &texts[range.clone()], rule, ids, stop)
             }
             Group::Pieces(text, pieces) => {
-                let mut ids = room_for(pieces.iter().map(Piece::num_bytes).sum());
                 let pieces = pieces.iter().copied();
-                self.encode_pieces(&mut state, texts[*text], pieces, &mut ids, stop)
-                    .map(|()| (vec![ids.len()], ids))
+                self.encode_pieces(&mut state, texts[*text], pieces, ids, stop)
+                    .map(|()| vec![ids.len()])
             }
         };
         self.put_back(state);
         if stop.load(Ordering::Relaxed) {
             Err(Error::Interrupted)
         } else {
-            encoded
+            lens
         }
     }
 
@@ -166,18 +197,18 @@ impl Encoder {
         state: &mut State,
         texts: &[Text<'_>],
         rule: &Rule,
+        ids: &mut Vec<u32>,
         stop: &AtomicBool,
-    ) -> Result<Encoded> {
-        let mut ids = room_for(texts.iter().map(|text| text.bytes().len()).sum());
+    ) -> Result<Lens> {
         let mut lens = Vec::with_capacity(texts.len());
         for text in texts {
             let before = ids.len();
             let bytes = text.bytes();
             rule.check(bytes)?;
-            self.encode_pieces(state, *text, rule.pieces(bytes), &mut ids, stop)?;
+            self.encode_pieces(state, *text, rule.pieces(bytes), ids, stop)?;
             lens.push(ids.len() - before);
         }
-        Ok((lens, ids))
+        Ok(lens)
     }
 
     fn encode_pieces<'a>(

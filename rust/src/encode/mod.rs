@@ -243,10 +243,19 @@ impl State {
     /// elsewhere when first seen (a tenth of a first pass). More of them would crowd the lines.
     fn know(&mut self, whole: &WholeTokens) {
         let most = self.cache.num_entries() / 16;
-        for (key, id) in whole.iter().filter(|(_, id)| (*id as usize) < most) {
-            let want = self.cache.want(key, 0);
-            if let Some((place, id)) = self.cache.place_for_new(&want).zip(few(&[id])) {
-                self.cache.put(place, &want, &[], &id, 1);
+        let mut oldest = whole.iter().filter(|(_, id)| (*id as usize) < most);
+        let mut some = Vec::with_capacity(AHEAD);
+        loop {
+            // Lines first, so that all of them are waited for at the same time.
+            let next = oldest.by_ref().take(AHEAD);
+            some.extend(next.map(|(key, id)| (self.cache.want(key, 0), id)));
+            if some.is_empty() {
+                break;
+            }
+            for (want, id) in some.drain(..) {
+                if let Some((place, id)) = self.cache.place_for_new(&want).zip(few(&[id])) {
+                    self.cache.put(place, &want, &[], &id, 1);
+                }
             }
         }
     }

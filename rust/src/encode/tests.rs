@@ -188,9 +188,9 @@ proptest! {
         let mut want = Vec::new();
         encoder.encode_with(text.as_bytes(), &rule, &mut want, &GO_ON).unwrap();
         for threads in [1, 3] {
-            let batch = encoder.encode_batch(&[Text::Str(text.as_str()); 2], &rule, threads, &GO_ON).unwrap();
+            let batch = encoder.encode_batch(&[Text::Str(text.as_str()); 2], &rule, threads, &GO_ON, |id| id).unwrap();
             prop_assert_eq!(&batch.lens, &[want.len(); 2]);
-            prop_assert_eq!(batch.parts.concat(), want.repeat(2));
+            prop_assert_eq!(batch.ids, want.repeat(2));
         }
         let mut stream = Stream::new(encoder.clone(), rule);
         let mut got = Vec::new();
@@ -363,11 +363,11 @@ fn short_and_long_texts_of_a_batch_keep_their_order() {
         .collect();
     for threads in [1, 3] {
         let batch = encoder
-            .encode_batch(&texts, &rule, threads, &GO_ON)
+            .encode_batch(&texts, &rule, threads, &GO_ON, |id| id)
             .unwrap();
         let lens: Vec<usize> = want.iter().map(Vec::len).collect();
         assert_eq!(batch.lens, lens);
-        assert_eq!(batch.parts.concat(), want.concat());
+        assert_eq!(batch.ids, want.concat());
     }
 }
 
@@ -383,7 +383,7 @@ fn the_first_refused_text_of_a_batch_is_named() {
         texts[2000] = Text::Bytes(&long);
         texts[2500] = Text::Str("<|a|><|b|>");
         for threads in [1, 3] {
-            let refused = encoder.encode_batch(&texts, &rule, threads, &GO_ON);
+            let refused = encoder.encode_batch(&texts, &rule, threads, &GO_ON, |id| id);
             let message = refused.unwrap_err().to_string();
             assert!(
                 message.contains(&format!("special token {named:?}")),

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use super::arguments::{id_of, merges_of, specials_of, token_of};
 use super::gc::PausedGc;
-use super::text::Text;
+use super::text::{Text, with_texts};
 use crate::encode::Encoder;
 use crate::encode::decode::{decode_into, unknown};
 use crate::encode::spans::to_characters;
@@ -195,9 +195,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.encode_text(py, &Text::new(text)?, rule, |parts| {
-            list_of(py, &parts.concat())
-        })?
+        self.encode_text(py, &Text::new(text)?, rule, |ids| list_of(py, ids))?
     }
 
     #[pyo3(signature = (text, rule=None))]
@@ -207,7 +205,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.encode_text(py, &Text::new(text)?, rule, |parts| self.array(py, parts))
+        self.encode_to_array(py, &Text::new(text)?, rule)
     }
 
     #[pyo3(signature = (texts, rule=None, threads=None))]
@@ -218,11 +216,12 @@ impl PyTokenizer {
         rule: Option<&PyRule>,
         threads: Option<usize>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let batch = self.encode_texts(py, texts, rule, threads)?;
-        let ids = batch.parts.concat();
+        let batch = with_texts(texts, |texts| {
+            self.encode_slices(py, texts, rule, threads, |id| id)
+        })?;
         let _paused = PausedGc::new(py);
         let lists = PyList::empty(py);
-        let mut rest = ids.as_slice();
+        let mut rest = batch.ids.as_slice();
         for len in batch.lens {
             let (here, after) = rest.split_at(len);
             lists.append(PyList::new(py, here)?)?;
@@ -239,8 +238,9 @@ impl PyTokenizer {
         rule: Option<&PyRule>,
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
-        let batch = self.encode_texts(py, texts, rule, threads)?;
-        Ok(self.arrays(py, &batch))
+        with_texts(texts, |texts| {
+            self.encode_to_arrays(py, texts, rule, threads)
+        })
     }
 
     /// As `encode_batch_to_numpy` of the texts between `offsets` in `data`.
@@ -254,9 +254,7 @@ impl PyTokenizer {
         threads: Option<usize>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
         let (offsets, data) = (offsets.as_slice()?, data.as_slice()?);
-        let texts = texts_between(offsets, data)?;
-        let batch = self.encode_slices(py, &texts, rule, threads)?;
-        Ok(self.arrays(py, &batch))
+        self.encode_to_arrays(py, &texts_between(offsets, data)?, rule, threads)
     }
 
     /// Ids, and half-open spans of bytes or characters.
@@ -288,9 +286,7 @@ impl PyTokenizer {
     }
 
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.encode_text(py, &Text::new(text)?, None, |parts| {
-            parts.iter().map(|part| part.len()).sum()
-        })
+        self.encode_text(py, &Text::new(text)?, None, <[_]>::len)
     }
 
     fn truncate<'py>(

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::super::interruptible;
-use super::super::text::{Text, with_texts};
+use super::super::text::Text;
 use super::{MANY_IDS, PyRule, PyTokenizer};
 use crate::arena::{self, Arena, Block};
 use crate::encode::batch::Batch;
@@ -71,13 +71,13 @@ pub(super) fn texts_between<'a>(
 }
 
 impl PyTokenizer {
-    /// Gives the ids of a text, in parts, to `f`.
+    /// Gives the ids of a text to `f`.
     pub(super) fn encode_text<R>(
         &self,
         py: Python<'_>,
         text: &Text,
         rule: Option<&PyRule>,
-        f: impl FnOnce(&[&[u32]]) -> R,
+        f: impl FnOnce(&[u32]) -> R,
     ) -> PyResult<R> {
         thread_local! {
             /// Fresh memory for the ids of each text would cost a tenth of a call on a page of text.
@@ -86,76 +86,87 @@ impl PyTokenizer {
         /// Ids whose memory is kept.
         const KEPT: usize = 1 << 18;
         let bytes = text.bytes();
-        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         if bytes.len() >= PARALLEL_BYTES {
-            let batch = run(py, bytes.len(), |stop| {
-                self.encoder
-                    .encode_batch(&[text.known()], rule, threads_or_all(None), stop)
-            })?;
-            return Ok(f(&batch.slices()));
+            let batch = self.encode_slices(py, &[text.known()], rule, None, |id| id)?;
+            return Ok(f(&batch.ids));
         }
+        let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         let mut ids = IDS.take();
         ids.clear();
         run(py, bytes.len(), |stop| {
             self.encoder.encode_with(text.known(), rule, &mut ids, stop)
         })?;
-        let result = f(&[&ids]);
+        let result = f(&ids);
         if ids.capacity() <= KEPT {
             IDS.set(ids);
         }
         Ok(result)
     }
 
-    pub(super) fn encode_texts(
-        &self,
-        py: Python<'_>,
-        texts: &Bound<'_, PyList>,
-        rule: Option<&PyRule>,
-        threads: Option<usize>,
-    ) -> PyResult<Batch> {
-        with_texts(texts, |texts| self.encode_slices(py, texts, rule, threads))
-    }
-
-    pub(super) fn encode_slices(
+    /// The ids of texts, each as `narrow` makes it.
+    pub(super) fn encode_slices<T: Send>(
         &self,
         py: Python<'_>,
         texts: &[pretokenize::Text<'_>],
         rule: Option<&PyRule>,
         threads: Option<usize>,
-    ) -> PyResult<Batch> {
+        narrow: impl Fn(u32) -> T + Send,
+    ) -> PyResult<Batch<T>> {
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         let num_bytes = texts.iter().map(|text| text.bytes().len()).sum();
         run(py, num_bytes, |stop| {
             self.encoder
-                .encode_batch(texts, rule, threads_or_all(threads), stop)
+                .encode_batch(texts, rule, threads_or_all(threads), stop, narrow)
         })
     }
 
-    /// The ids in an array of the vocabulary's type.
-    pub(super) fn array<'py>(&self, py: Python<'py>, parts: &[&[u32]]) -> Bound<'py, PyAny> {
-        if self.len() <= 1 << 16 {
-            filled(py, parts, |id| id as u16)
-        } else {
-            filled(py, parts, |id| id)
-        }
-    }
-
-    pub(super) fn arrays<'py>(
+    /// The ids of a text in an array of the vocabulary's type.
+    pub(super) fn encode_to_array<'py>(
         &self,
         py: Python<'py>,
-        batch: &Batch,
-    ) -> (Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>) {
-        let mut offsets = Vec::with_capacity(batch.lens.len() + 1);
+        text: &Text,
+        rule: Option<&PyRule>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if text.bytes().len() >= PARALLEL_BYTES {
+            return Ok(self.encode_to_arrays(py, &[text.known()], rule, None)?.0);
+        }
+        self.encode_text(py, text, rule, |ids| {
+            if self.is_narrow() {
+                filled(py, ids, |id| id as u16)
+            } else {
+                filled(py, ids, |id| id)
+            }
+        })
+    }
+
+    /// The ids of texts in an array of the vocabulary's type, and where each begins and the last one ends.
+    pub(super) fn encode_to_arrays<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &[pretokenize::Text<'_>],
+        rule: Option<&PyRule>,
+        threads: Option<usize>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyArray1<i64>>)> {
+        let (ids, lens) = if self.is_narrow() {
+            let batch = self.encode_slices(py, texts, rule, threads, |id| id as u16)?;
+            (array(py, batch.ids), batch.lens)
+        } else {
+            let batch = self.encode_slices(py, texts, rule, threads, |id| id)?;
+            (array(py, batch.ids), batch.lens)
+        };
+        let mut offsets = Vec::with_capacity(lens.len() + 1);
         let mut end = 0;
         offsets.push(end);
-        offsets.extend(batch.lens.iter().map(|&len| {
+        offsets.extend(lens.iter().map(|&len| {
             end += len as i64;
             end
         }));
-        (
-            self.array(py, &batch.slices()),
-            PyArray1::from_vec(py, offsets),
-        )
+        Ok((ids, PyArray1::from_vec(py, offsets)))
+    }
+
+    /// Whether all ids fit in 16 bits.
+    fn is_narrow(&self) -> bool {
+        self.len() <= 1 << 16
     }
 }
 
@@ -183,22 +194,23 @@ fn new_array<T: Element>(py: Python<'_>, len: usize) -> Bound<'_, PyArray1<T>> {
     }
 }
 
-/// An array of all parts end to end.
+/// An array of ids.
 fn filled<'py, T: Element + Copy>(
     py: Python<'py>,
-    parts: &[&[u32]],
+    ids: &[u32],
     narrow: impl Fn(u32) -> T,
 ) -> Bound<'py, PyAny> {
-    let len: usize = parts.iter().map(|part| part.len()).sum();
-    let array = new_array::<T>(py, len);
+    let array = new_array::<T>(py, ids.len());
     // SAFETY: the array is new, contiguous and of this type.
-    let mut rest = unsafe { array.as_slice_mut() }.expect("a new array is contiguous");
-    for part in parts {
-        let (here, after) = rest.split_at_mut(part.len());
-        for (to, id) in here.iter_mut().zip(*part) {
-            *to = narrow(*id);
-        }
-        rest = after;
+    let room = unsafe { array.as_slice_mut() }.expect("a new array is contiguous");
+    for (to, id) in room.iter_mut().zip(ids) {
+        *to = narrow(*id);
     }
     array.into_any()
+}
+
+/// An array of numbers that lie there already.
+fn array<T: Element>(py: Python<'_>, mut numbers: Vec<T>) -> Bound<'_, PyAny> {
+    numbers.shrink_to_fit();
+    PyArray1::from_vec(py, numbers).into_any()
 }
