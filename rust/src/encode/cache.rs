@@ -120,11 +120,15 @@ impl Ids {
         (self.0 >> Self::NUM) as usize
     }
 
-    /// The ids, and zeroes behind them.
+    /// The ids, and zeroes behind them: for [`ROOM`] or more.
     #[inline]
-    pub(super) fn get(self) -> [u32; ROOM] {
+    pub(super) fn get<const N: usize>(self) -> [u32; N] {
         let id = |i: usize| (self.0 >> Self::place(i)) as u32 & ((1 << Self::BITS) - 1);
-        [id(0), id(1), id(2), id(3), id(4), id(5), 0, 0]
+        let mut ids = [0; N];
+        for (i, to) in ids[..MOST_IDS].iter_mut().enumerate() {
+            *to = id(i);
+        }
+        ids
     }
 }
 
@@ -256,19 +260,20 @@ impl Cache {
     /// Appends the ids of an entry.
     #[inline]
     pub fn append(&self, ids: Ids, out: &mut Vec<u32>) {
-        out.extend_from_slice(self.ids(ids, &mut [0; ROOM]));
+        if let Some(ids) = self.in_arena(ids) {
+            out.extend_from_slice(ids);
+        } else {
+            let end = out.len() + ids.num();
+            out.extend_from_slice(&ids.get::<ROOM>());
+            out.truncate(end);
+        }
     }
 
-    /// The ids of an entry, for which there is room if they are not in the arena.
+    /// The ids of an entry that does not hold them itself.
     #[inline]
-    pub fn ids<'a>(&'a self, ids: Ids, room: &'a mut [u32; ROOM]) -> &'a [u32] {
-        if ids.num() == Ids::IN_ARENA as usize {
-            let (start, num) = (ids.0 as u64 as usize, (ids.0 >> 64) as u32 as usize);
-            &self.ids[start..start + num]
-        } else {
-            *room = ids.get();
-            &room[..ids.num()]
-        }
+    pub fn in_arena(&self, ids: Ids) -> Option<&[u32]> {
+        let (start, num) = (ids.0 as u64 as usize, (ids.0 >> 64) as u32 as usize);
+        (ids.num() == Ids::IN_ARENA as usize).then(|| &self.ids[start..start + num])
     }
 
     /// Remembers a few ids as those of a pretoken of a text, which must not be known, at the place that it was given. Two
@@ -392,7 +397,7 @@ mod tests {
                 Beside::Held(ids) => Some(ids),
                 Beside::New(_) => None,
             });
-            ids.map(|ids| ids.get()[0])
+            ids.map(|ids| ids.get::<ROOM>()[0])
         };
         for (want, word) in wanted.iter().zip(&words) {
             assert!(cache.get(want, &[]).is_none());

@@ -10,23 +10,20 @@ use crate::vocab::Vocab;
 /// Bits of the filter of pairs of characters; o200k has 21,000 such pairs.
 const FILTER_BITS: usize = 1 << 20;
 
-/// Parts of a pretoken that are cut at once.
-pub const PARTS: usize = 64;
-
 /// What is side by side in tokens.
 pub struct Joints {
     /// Pairs of characters that some token holds whole, by their hash.
-    characters: Box<[u64]>,
+    characters: Box<[u64; FILTER_BITS / 64]>,
     /// Last and first byte around the border of characters of which some token holds one in part.
-    bytes: Box<[u64]>,
+    bytes: Box<[u64; (1 << 16) / 64]>,
 }
 
 impl Joints {
     /// The joints of a vocabulary's tokens.
     pub fn new(vocab: &Vocab) -> Self {
         let mut joints = Self {
-            characters: vec![0; FILTER_BITS / 64].into(),
-            bytes: vec![0; (1 << 16) / 64].into(),
+            characters: vec![0; FILTER_BITS / 64].try_into().expect("so many"),
+            bytes: vec![0; (1 << 16) / 64].try_into().expect("so many"),
         };
         for (_, token) in vocab.tokens() {
             for at in 1..token.len() {
@@ -35,9 +32,9 @@ impl Joints {
                 }
                 let (set, bit) = match around(token, at) {
                     (Some(left), Some(right)) => {
-                        (&mut joints.characters, pair_bit(pair(left, right)))
+                        (&mut joints.characters[..], pair_bit(pair(left, right)))
                     }
-                    _ => (&mut joints.bytes, border_index(token, at)),
+                    _ => (&mut joints.bytes[..], border_index(token, at)),
                 };
                 set[bit / 64] |= 1 << (bit % 64);
             }
@@ -45,13 +42,14 @@ impl Joints {
         joints
     }
 
-    /// Where the parts of the pretoken from `start` to `end` of a text end: their number, and if it is all of `ends`,
-    /// perhaps not up to `end`.
-    pub fn cut(&self, text: &[u8], start: usize, end: usize, ends: &mut [usize; PARTS]) -> usize {
+    /// Where the parts of the pretoken from `start` to `end` of a text end: their number, and if it is one less than there
+    /// is room for, perhaps not up to `end`.
+    pub fn cut(&self, text: &[u8], start: usize, end: usize, ends: &mut [usize]) -> usize {
         let pretoken = &text[..end];
+        let most = ends.len() - 1;
         let mut left = character(pretoken, start);
         let (mut at, mut num) = (start + left.1, 0);
-        while at < end && num < PARTS - 1 {
+        while at < end && num < most {
             // Most characters are as long as the one before.
             (at, num) = match left.1 {
                 2 => self.cut_run::<2>(pretoken, at, ends, num),
@@ -59,7 +57,7 @@ impl Joints {
                 _ => (at, num),
             };
             left = character(pretoken, at - left.1);
-            if at == end || num == PARTS - 1 {
+            if at == end || num == most {
                 break;
             }
             let right = character(pretoken, at);
@@ -82,15 +80,16 @@ impl Joints {
         &self,
         pretoken: &[u8],
         mut at: usize,
-        ends: &mut [usize; PARTS],
+        ends: &mut [usize],
         mut num: usize,
     ) -> (usize, usize) {
+        let most = ends.len() - 1;
         let (mask, heads) = if LEN == 2 {
             (0xc0e0_c0e0, 0x80c0_80c0)
         } else {
             (0xc0c0_f0c0_c0f0, 0x8080_e080_80e0)
         };
-        while num < PARTS - 1
+        while num < most
             && let Some(word) = pretoken[at - LEN..].first_chunk()
         {
             let word = u64::from_le_bytes(*word);
@@ -108,14 +107,11 @@ impl Joints {
     /// Whether no token reaches across the border of a pair of characters, the first of so many bytes.
     #[inline]
     fn is_joint(&self, pair: u64, len: usize) -> bool {
-        let border = (pair >> (8 * (len - 1))) as u16;
-        !has(&self.characters, pair_bit(pair)) & !has(&self.bytes, border.into())
+        let (characters, bytes) = (pair_bit(pair), (pair >> (8 * (len - 1))) as u16 as usize);
+        let whole = self.characters[characters / 64] >> (characters % 64);
+        let in_part = self.bytes[bytes / 64] >> (bytes % 64);
+        (whole | in_part) & 1 == 0
     }
-}
-
-#[inline]
-fn has(set: &[u64], bit: usize) -> bool {
-    set[bit / 64] & (1 << (bit % 64)) != 0
 }
 
 /// Whether a character begins here, and not an ASCII one behind another.
@@ -239,10 +235,10 @@ mod tests {
             let (start, end) = (start.min(text.len() - 1), text.len());
             text.resize(end + behind, 0x80);
             let want = cut_one_by_one(&joints, &text[..end], start);
-            let mut ends = [0; PARTS];
+            let mut ends = [0; 24];
             let num = joints.cut(&text, start, end, &mut ends);
             prop_assert_eq!(&ends[..num], &want[..num]);
-            prop_assert!(num == want.len() || num == PARTS - 1 && num < want.len());
+            prop_assert!(num == want.len() || num == ends.len() - 1 && num < want.len());
         }
     }
 }

@@ -14,41 +14,45 @@ use crate::pretokenize::key::{KEY_BYTES, Key, prefetch};
 use crate::processor::Level;
 
 impl Cache {
-    /// Wants pretokens, or parts of one, as long as they have keys and there is room, and fetches their lines; how many.
-    /// With AVX-512 it ends before those that may be cut too: to look for them one by one is a tenth of all.
-    pub fn want_some(
+    /// Wants pretokens as long as they have keys and there is room, and fetches their lines; how many. With AVX-512 it
+    /// ends before those that may be cut too: to look for them one by one is a tenth of all.
+    pub fn want_some(&self, pretokens: &Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
+        self.want_at::<false>(pretokens, 0, wanted)
+    }
+
+    /// The same of pieces, 64 at most, that are parts of pretokens where bits of `parts` are set.
+    pub fn want_pieces(&self, pieces: &Pretokens<'_>, parts: u64, wanted: &mut [Wanted]) -> usize {
+        self.want_at::<true>(pieces, parts, wanted)
+    }
+
+    #[inline]
+    fn want_at<const ARE_CUT: bool>(
         &self,
-        pretokens: Pretokens<'_>,
-        is_part: bool,
+        pieces: &Pretokens<'_>,
+        parts: u64,
         wanted: &mut [Wanted],
     ) -> usize {
         match self.level {
-            Level::Portable => want_some(self, pretokens, is_part, wanted),
+            Level::Portable => want_some::<ARE_CUT>(self, pieces, parts, wanted),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => want_some(self, pretokens, is_part, wanted),
+            Level::Neon => want_some::<ARE_CUT>(self, pieces, parts, wanted),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => {
                 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-                fn avx2(
+                fn avx2<const ARE_CUT: bool>(
                     cache: &Cache,
-                    pretokens: Pretokens<'_>,
-                    is_part: bool,
+                    pieces: &Pretokens<'_>,
+                    parts: u64,
                     wanted: &mut [Wanted],
                 ) -> usize {
-                    want_some(cache, pretokens, is_part, wanted)
+                    want_some::<ARE_CUT>(cache, pieces, parts, wanted)
                 }
                 // SAFETY: a processor of this level has the features.
-                unsafe { avx2(self, pretokens, is_part, wanted) }
+                unsafe { avx2::<ARE_CUT>(self, pieces, parts, wanted) }
             }
-            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe {
-                if is_part {
-                    avx512::want_some::<true>(self, pretokens, wanted)
-                } else {
-                    avx512::want_some::<false>(self, pretokens, wanted)
-                }
-            },
+            // SAFETY: as above.
+            Level::Avx512 => unsafe { avx512::want_some::<ARE_CUT>(self, pieces, parts, wanted) },
         }
     }
 
@@ -83,13 +87,13 @@ impl Cache {
 // Only what is inlined takes on the features of its caller.
 #[expect(clippy::inline_always)]
 #[inline(always)]
-fn want_some(
+fn want_some<const ARE_CUT: bool>(
     cache: &Cache,
-    pretokens: Pretokens<'_>,
-    is_part: bool,
+    pieces: &Pretokens<'_>,
+    mut parts: u64,
     wanted: &mut [Wanted],
 ) -> usize {
-    let Pretokens { text, start, ends } = pretokens;
+    let &Pretokens { text, start, ends } = pieces;
     let ends = &ends[..ends.len().min(wanted.len())];
     // A key reads 16 bytes, so those near the end of the text wait for another way.
     let near = text.len().saturating_sub(15);
@@ -97,13 +101,18 @@ fn want_some(
         Some(&last) if last >= near => &ends[..ends.partition_point(|&end| end < near)],
         _ => ends,
     };
-    let part = if is_part { Key::PART } else { 0 };
     let mut start = start;
     for (i, &end) in ends.iter().enumerate() {
         let len = end - start;
         if len > KEY_BYTES {
             return i;
         }
+        let part = if ARE_CUT {
+            Key::part(parts & 1 != 0)
+        } else {
+            0
+        };
+        parts >>= 1;
         // SAFETY: 16 bytes behind the end there still is text, the place is one of the cache's, and `ends` is no longer
         // than `wanted`.
         unsafe {
@@ -273,7 +282,7 @@ mod tests {
         fn ids_come_back_from_entries(ids in prop::collection::vec(0u32..1 << Ids::BITS, 1..=6)) {
             let held = Ids::new(&few(&ids).unwrap(), ids.len()).unwrap();
             prop_assert_eq!(held.num(), ids.len());
-            prop_assert_eq!(&held.get()[..ids.len()], &ids[..]);
+            prop_assert_eq!(&held.get::<ROOM>()[..ids.len()], &ids[..]);
             #[cfg(target_arch = "aarch64")]
             // SAFETY: the processor has NEON.
             prop_assert_eq!(unsafe { neon_ids(held) }, held.get());
@@ -308,8 +317,8 @@ mod tests {
             bytes in prop::collection::vec(prop_oneof![50 => 0u8..0xe3, 1 => 0xe0u8..], 2000),
             start in 0usize..70,
             behind in 0usize..20,
-            room in 0usize..70,
-            is_part: bool,
+            room in 0usize..=64,
+            parts in prop::option::of(any::<u64>()),
         ) {
             let ends: Vec<usize> = lens
                 .iter()
@@ -323,7 +332,10 @@ mod tests {
             let want = |level| {
                 let cache = Cache::new(1, level);
                 let mut wanted = vec![Wanted::default(); room];
-                let num = cache.want_some(pretokens, is_part, &mut wanted);
+                let num = match parts {
+                    None => cache.want_some(&pretokens, &mut wanted),
+                    Some(parts) => cache.want_pieces(&pretokens, parts, &mut wanted),
+                };
                 wanted.truncate(num);
                 wanted
             };
@@ -332,13 +344,14 @@ mod tests {
             let num = lens.iter().zip(&ends).take(room).take_while(|both| fits(*both)).count();
             // The first that may be cut.
             let han = lens.iter().zip(&ends).position(|(&len, &end)| {
-                !is_part && len > 9 && text[end - len..end].iter().any(|b| (0xe3..=0xe9).contains(b))
+                parts.is_none() && len > 9 && text[end - len..end].iter().any(|b| (0xe3..=0xe9).contains(b))
             });
             let mut at = start;
             let by_hand: Vec<Wanted> = lens[..num]
                 .iter()
-                .map(|&len| {
-                    let part = u128::from(is_part) << 124;
+                .enumerate()
+                .map(|(i, &len)| {
+                    let part = u128::from(parts.is_some_and(|parts| parts >> i & 1 != 0)) << 124;
                     let key = Key(Key::new(text, at, len).0 | part);
                     let want = Cache::new(1, Level::Portable).want(key, at);
                     at += len;

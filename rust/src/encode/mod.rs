@@ -219,14 +219,15 @@ impl Encoder {
             let wanted = &wanted[turn][..num];
             let mut done = 0;
             loop {
+                let ids = unknown.ids(out);
                 // SAFETY: the cache is the one that `take` had.
-                done += unsafe { cache.get_some(&wanted[done..], out) };
+                done += unsafe { cache.get_some(&wanted[done..], ids) };
                 let Some(want) = wanted.get(done) else {
                     break;
                 };
                 match cache.get(want, text) {
-                    Some(ids) => cache.append(ids, out),
-                    None => unknown.push(want, text, out.len()),
+                    Some(found) => cache.append(found, ids),
+                    None => unknown.push(want, text),
                 }
                 done += 1;
             }

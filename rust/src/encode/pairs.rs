@@ -91,13 +91,13 @@ impl PairRanks {
     /// Priority of merging the two ids, [`NO_RANK`] if they do not merge.
     #[inline]
     pub fn rank(&self, left: u32, right: u32) -> u32 {
+        fn of<S: Slot>(table: &RankTable<S>, left: u32, right: u32) -> u32 {
+            // SAFETY: it is the table's line.
+            unsafe { table.rank_from(table.line(left, right), S::key(left, right), find) }
+        }
         match &self.table {
-            Table::Narrow(table) => {
-                table.rank_from(table.line(left, right), Slot::key(left, right), find)
-            }
-            Table::Wide(table) => {
-                table.rank_from(table.line(left, right), Slot::key(left, right), find)
-            }
+            Table::Narrow(table) => of(table, left, right),
+            Table::Wide(table) => of(table, left, right),
         }
     }
 

@@ -167,7 +167,8 @@ impl<S: Slot> RankTable<S> {
     #[inline]
     pub fn line(&self, left: u32, right: u32) -> u32 {
         let hash = hash(left, right);
-        let moved = u32::from(self.moves[self.group(hash)]);
+        // SAFETY: there are as many groups as their bits of a hash tell apart.
+        let moved = u32::from(unsafe { *self.moves.get_unchecked(self.group(hash)) });
         ((hash >> self.shift) as u32).wrapping_add(moved) & (self.no_line() - 1)
     }
 
@@ -180,14 +181,19 @@ impl<S: Slot> RankTable<S> {
     /// Fetches a line.
     #[inline]
     pub fn prefetch(&self, line: u32) {
-        prefetch(&raw const self.lines[line as usize]);
+        prefetch(self.lines.as_ptr().wrapping_add(line as usize));
     }
 
     /// The rank of the pair with this key, [`NO_RANK`] if it has none; `find` is [`find`] or does the same.
+    ///
+    /// # Safety
+    /// [`RankTable::line`] or [`RankTable::no_line`] of this table gave the line.
     #[inline]
-    pub fn rank_from(&self, mut at: u32, key: S, find: impl Fn(&Line<S>, S) -> u32) -> u32 {
+    pub unsafe fn rank_from(&self, mut at: u32, key: S, find: impl Fn(&Line<S>, S) -> u32) -> u32 {
         loop {
-            let line = &self.lines[at as usize];
+            debug_assert!((at as usize) < self.lines.len());
+            // SAFETY: as the caller says, and so are those that follow.
+            let line = unsafe { self.lines.get_unchecked(at as usize) };
             let rank = find(line, key);
             if !self.goes_on || rank != 0 || line[SLOTS - 1] == S::default() {
                 return rank.wrapping_sub(1);
@@ -219,12 +225,18 @@ mod tests {
 
     use super::*;
 
+    fn rank_of<S: Slot>(table: &RankTable<S>, line: u32, key: S) -> u32 {
+        assert!(line <= table.no_line());
+        // SAFETY: there is such a line.
+        unsafe { table.rank_from(line, key, find) }
+    }
+
     fn check(table: &RankTable<u64>, pairs: &[Ranked]) {
         for &(left, right, rank) in pairs {
             let line = table.line(left, right);
-            assert_eq!(table.rank_from(line, u64::key(left, right), find), rank);
+            assert_eq!(rank_of(table, line, u64::key(left, right)), rank);
             let (line, none) = (table.line(right, left + 5000), u64::key(right, left + 5000));
-            assert_eq!(table.rank_from(line, none, find), NO_RANK);
+            assert_eq!(rank_of(table, line, none), NO_RANK);
         }
     }
 
@@ -267,9 +279,9 @@ mod tests {
             for (left, right) in asked.into_iter().chain(known_ones) {
                 let rank = known.get(&(left, right)).copied().unwrap_or(NO_RANK);
                 let line = narrow.line(left, right);
-                prop_assert_eq!(wide.rank_from(line, u128::key(left, right), find), rank);
-                prop_assert_eq!(narrow.rank_from(line, u64::key(left, right), find), rank);
-                prop_assert_eq!(narrow.rank_from(narrow.no_line(), u64::key(left, right), find), NO_RANK);
+                prop_assert_eq!(rank_of(&wide, line, u128::key(left, right)), rank);
+                prop_assert_eq!(rank_of(&narrow, line, u64::key(left, right)), rank);
+                prop_assert_eq!(rank_of(&narrow, narrow.no_line(), u64::key(left, right)), NO_RANK);
             }
         }
     }

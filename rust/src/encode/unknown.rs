@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use super::Encoder;
-use super::cache::{self, Beside, Cache, Few, Place, ROOM};
+use super::cache::{Beside, Cache, Few, Line, Place};
 use super::lockstep::{LONG, SHORT};
 use super::merge::{Scratch, merge_all};
 use super::wanted::Wanted;
@@ -29,10 +29,7 @@ pub struct Unknown {
     slots: Box<[u16; SLOTS]>,
     /// Which pretoken belongs before which of the known ids.
     uses: Vec<(u16, usize)>,
-    /// How many ids each has; up to [`SHORT`] are in `few`, more in `many` from where it says.
-    nums: Vec<(u32, u32)>,
-    few: Vec<Few>,
-    many: Vec<u32>,
+    found: Found,
     /// The known ones.
     known: Vec<u32>,
     /// Numbers: of those that are in no line, with their places, of these that may be a token, and that are none, up to
@@ -44,6 +41,60 @@ pub struct Unknown {
     longer: Vec<usize>,
 }
 
+/// The ids of pretokens.
+#[derive(Default)]
+struct Found {
+    /// How many each has; up to [`SHORT`] are in `few`, more in `many` from where it says.
+    nums: Vec<(u32, u32)>,
+    few: Vec<Few>,
+    many: Vec<u32>,
+}
+
+impl Found {
+    /// Room for those of so many pretokens.
+    fn resize(&mut self, num: usize) {
+        self.nums.resize(num, (0, 0));
+        if self.few.len() < num {
+            self.few.resize(num, Few::default());
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, i: usize, ids: &[u32]) {
+        self.nums[i] = (ids.len() as u32, self.many.len() as u32);
+        if ids.len() <= SHORT {
+            self.few[i] = Few::default();
+            self.few[i][..ids.len()].copy_from_slice(ids);
+        } else {
+            self.many.extend_from_slice(ids);
+        }
+    }
+
+    /// The same of a few ids with zeroes behind them.
+    #[inline]
+    fn put_few(&mut self, i: usize, ids: &Few, num: usize) {
+        self.nums[i].0 = num as u32;
+        self.few[i] = *ids;
+    }
+
+    /// A few ids with zeroes behind them, and how many they are; or else more.
+    #[inline]
+    fn get(&self, i: usize) -> Result<(&Few, usize), &[u32]> {
+        let (num, start) = self.nums[i];
+        let (num, start) = (num as usize, start as usize);
+        if num <= SHORT {
+            Ok((&self.few[i], num))
+        } else {
+            Err(&self.many[start..start + num])
+        }
+    }
+
+    fn clear(&mut self) {
+        self.many.clear();
+        self.many.shrink_to(MOST_BYTES);
+    }
+}
+
 impl Default for Unknown {
     fn default() -> Self {
         Self {
@@ -52,9 +103,7 @@ impl Default for Unknown {
             text: Vec::new(),
             slots: Box::new([0; SLOTS]),
             uses: Vec::new(),
-            nums: Vec::new(),
-            few: Vec::new(),
-            many: Vec::new(),
+            found: Found::default(),
             known: Vec::new(),
             new: Vec::new(),
             maybe: Vec::new(),
@@ -76,9 +125,21 @@ impl Unknown {
         self.wanted.len() >= MOST || self.uses.len() >= SLOTS || self.text.len() >= MOST_BYTES
     }
 
-    /// Keeps a pretoken of a text before the known id `at`.
-    pub fn push(&mut self, want: &Wanted, text: &[u8], at: usize) {
-        let mut slot = want.key.hash() as usize % SLOTS;
+    /// Where known ids are put: behind `out`, but here as long as an unknown pretoken comes before them.
+    #[inline]
+    pub fn ids<'a>(&'a mut self, out: &'a mut Vec<u32>) -> &'a mut Vec<u32> {
+        if self.is_empty() {
+            out
+        } else {
+            &mut self.known
+        }
+    }
+
+    /// Keeps a pretoken of a text, which comes behind the known ids so far.
+    #[inline]
+    pub fn push(&mut self, want: &Wanted, text: &[u8]) {
+        // Where its line is comes from its hash.
+        let mut slot = want.place / size_of::<Line>() % SLOTS;
         let number = loop {
             let Some(number) = self.slots[slot].checked_sub(1) else {
                 let number = self.wanted.len() as u16;
@@ -97,7 +158,7 @@ impl Unknown {
             }
             slot = (slot + 1) % SLOTS;
         };
-        self.uses.push((number, at));
+        self.uses.push((number, self.known.len()));
     }
 
     /// Puts the ids among the known ones, tells the cache, and keeps no pretoken.
@@ -115,20 +176,18 @@ impl Unknown {
             let Some(place) = place else {
                 continue;
             };
-            let (num, start) = self.nums[i];
-            let (want, num) = (&self.wanted[i], num as usize);
-            if num <= SHORT {
-                cache.put(place, want, &self.text, &self.few[i], num);
-            } else {
-                cache.put_many(place, want, &self.text, &self.many[start as usize..][..num]);
+            let want = &self.wanted[i];
+            match self.found.get(i) {
+                Ok((ids, num)) => cache.put(place, want, &self.text, ids, num),
+                Err(ids) => cache.put_many(place, want, &self.text, ids),
             }
         }
         self.wanted.clear();
         self.keys.clear();
         self.text.clear();
         self.text.shrink_to(MOST_BYTES);
-        self.many.clear();
-        self.many.shrink_to(MOST_BYTES);
+        self.found.clear();
+        self.known.clear();
         self.known.shrink_to(MOST_BYTES);
         self.slots.fill(0);
         self.uses.clear();
@@ -146,9 +205,7 @@ impl Unknown {
             wanted,
             keys,
             text,
-            nums,
-            few,
-            many,
+            found,
             new,
             maybe,
             short,
@@ -156,17 +213,7 @@ impl Unknown {
             longer,
             ..
         } = self;
-        nums.resize(wanted.len(), (0, 0));
-        if few.len() < wanted.len() {
-            few.resize(wanted.len(), Few::default());
-        }
-        let mut keep = |i: usize, ids: &[u32]| {
-            nums[i] = (ids.len() as u32, many.len() as u32);
-            match cache::few(ids) {
-                Some(ids) => few[i] = ids,
-                None => many.extend_from_slice(ids),
-            }
-        };
+        found.resize(wanted.len());
         let bytes = |i: usize| {
             let want = &wanted[i];
             match want.hash_of_long() {
@@ -191,7 +238,10 @@ impl Unknown {
         for (i, want) in wanted.iter().enumerate() {
             let place = match cache.look_beside(want, text) {
                 Beside::Held(ids) => {
-                    keep(i, cache.ids(ids, &mut [0; ROOM]));
+                    match cache.in_arena(ids) {
+                        Some(ids) => found.put(i, ids),
+                        None => found.put_few(i, &ids.get(), ids.num()),
+                    }
                     continue;
                 }
                 Beside::New(place) => place,
@@ -205,50 +255,40 @@ impl Unknown {
         }
         for i in maybe.drain(..) {
             match encoder.whole.get(&wanted[i], text) {
-                Some(id) => keep(i, &[id]),
+                Some(id) => found.put(i, &[id]),
                 None => by_len(i),
             }
         }
         for i in longer.drain(..) {
-            keep(i, scratch.merge(&encoder.pairs, bytes(i), stop));
+            found.put(i, scratch.merge(&encoder.pairs, bytes(i), stop));
         }
         let text = |i: usize| (i, bytes(i));
         merge_all::<LONG>(
             &encoder.pairs,
             long.drain(..).map(text),
-            |i, merged, num| keep(i, &merged[..num]),
+            |i, merged, num| found.put(i, &merged[..num]),
         );
         merge_all::<SHORT>(
             &encoder.pairs,
             short.drain(..).map(text),
-            |i, merged, num| {
-                few[i] = *merged;
-                nums[i].0 = num as u32;
-            },
+            |i, merged, num| found.put_few(i, merged, num),
         );
     }
 
-    /// Puts the ids among the known ones.
+    /// Appends the ids and, where they belong, the known ones.
     fn insert(&mut self, out: &mut Vec<u32>) {
-        let Some(&(_, first)) = self.uses.first() else {
-            return;
-        };
-        self.known.clear();
-        self.known.extend_from_slice(&out[first..]);
-        out.truncate(first);
         let mut start = 0;
         for &(number, at) in &self.uses {
-            append_some(out, &self.known, start..at - first);
-            start = at - first;
-            let i = usize::from(number);
-            let (num, first) = self.nums[i];
-            if num as usize <= SHORT {
+            append_some(out, &self.known, start..at);
+            start = at;
+            match self.found.get(number.into()) {
                 // Those behind them are copied too: a copy of a number that cannot be foreseen is slow.
-                let end = out.len() + num as usize;
-                out.extend_from_slice(&self.few[i]);
-                out.truncate(end);
-            } else {
-                out.extend_from_slice(&self.many[first as usize..][..num as usize]);
+                Ok((ids, num)) => {
+                    let end = out.len() + num;
+                    out.extend_from_slice(ids);
+                    out.truncate(end);
+                }
+                Err(ids) => out.extend_from_slice(ids),
             }
         }
         out.extend_from_slice(&self.known[start..]);

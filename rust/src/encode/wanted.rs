@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::cache::Cache;
-use super::joints::{Joints, PARTS};
+use super::joints::Joints;
 use crate::pretokenize::Pretokens;
 use crate::pretokenize::key::{KEY_BYTES, Key, hash_bytes};
 
@@ -76,14 +76,29 @@ impl Wanted {
     }
 }
 
+/// Pieces that are cut together.
+const PIECES: usize = 64;
+/// Room for the parts of another pretoken: with all of it full, a pretoken is cut.
+const LEAST_ROOM: usize = 16;
+/// Whole pretokens between two that are cut together.
+const MOST_WHOLE: usize = 3;
+
 /// The pretokens not yet looked up.
 pub struct Rest<'a> {
     pretokens: Pretokens<'a>,
-    /// Whether the first is cut, and its parts up to `start` are taken.
+    /// Whether the first is cut, and its parts up to `start` are among the pieces.
     is_cut: bool,
-    /// The next parts: which of `ends`.
-    parts: Range<usize>,
-    ends: [usize; PARTS],
+    pieces: Pieces,
+}
+
+/// Pretokens and parts of some, to be looked up before the others.
+struct Pieces {
+    start: usize,
+    /// Which of `ends` are left.
+    left: Range<usize>,
+    ends: [usize; PIECES],
+    /// Which of them are parts, as bits.
+    parts: u64,
 }
 
 impl<'a> Rest<'a> {
@@ -92,95 +107,154 @@ impl<'a> Rest<'a> {
         Self {
             pretokens,
             is_cut: false,
-            parts: 0..0,
-            ends: [0; PARTS],
+            pieces: Pieces {
+                start: 0,
+                left: 0..0,
+                ends: [0; PIECES],
+                parts: 0,
+            },
         }
     }
 
     /// Takes the next ones, and fetches their lines; how many.
     pub fn take(&mut self, joints: &Joints, cache: &Cache, wanted: &mut [Wanted; AHEAD]) -> usize {
         let mut num = 0;
-        while num < AHEAD
-            && let Some(&end) = self.pretokens.ends.first()
-        {
-            if self.is_cut && self.parts.is_empty() {
-                self.cut(end, joints);
-            }
-            let ends = if self.is_cut {
-                &self.ends[self.parts.clone()]
+        loop {
+            let room = &mut wanted[num..];
+            let are_cut = !self.pieces.left.is_empty();
+            let taken = if are_cut {
+                self.pieces.take(self.pretokens.text, cache, room)
             } else {
-                self.pretokens.ends
+                cache.want_some(&self.pretokens, room)
             };
-            let pretokens = Pretokens {
-                ends,
-                ..self.pretokens
-            };
-            let taken = cache.want_some(pretokens, self.is_cut, &mut wanted[num..]);
-            let next = ends.get(taken).copied();
-            self.pass(taken);
             num += taken;
-            // The next one may be cut, is too long for a key, or is near the end of the text.
-            if num < AHEAD
-                && let Some(end) = next
-                && (self.is_cut || !self.cut(end, joints))
-            {
-                wanted[num] = self.one(end, cache);
-                num += 1;
-                self.pass(1);
+            self.pass(are_cut, taken);
+            if num == AHEAD {
+                break;
             }
+            // The next one may be cut, is too long for a key, or is near the end of the text.
+            let text = self.pretokens.text;
+            let (start, end, is_part) = if are_cut {
+                let Some(piece) = self.pieces.first() else {
+                    continue;
+                };
+                piece
+            } else if let Some(&end) = self.pretokens.ends.first() {
+                let start = self.pretokens.start;
+                if (self.is_cut || may_be_cut(&text[start..end])) && self.cut(joints) {
+                    continue;
+                }
+                (start, end, false)
+            } else {
+                break;
+            };
+            wanted[num] = one(text, start, end, is_part, cache);
+            num += 1;
+            self.pass(are_cut, 1);
         }
         num
     }
 
-    /// Passes over pretokens, or parts of the first one.
+    /// Passes over pieces or pretokens.
     #[inline]
-    fn pass(&mut self, num: usize) {
-        let Pretokens { start, ends, .. } = &mut self.pretokens;
-        if self.is_cut {
-            self.parts.start += num;
-            *start = num
-                .checked_sub(1)
-                .map_or(*start, |_| self.ends[self.parts.start - 1]);
-            if *start == ends[0] {
-                *ends = &ends[1..];
-                self.is_cut = false;
+    fn pass(&mut self, are_cut: bool, num: usize) {
+        let Some(last) = num.checked_sub(1) else {
+            return;
+        };
+        if are_cut {
+            self.pieces.start = self.pieces.ends[self.pieces.left.start + last];
+            self.pieces.left.start += num;
+        } else {
+            let Pretokens { start, ends, .. } = &mut self.pretokens;
+            *start = ends[last];
+            *ends = &ends[num..];
+        }
+    }
+
+    /// Makes pieces of the first pretoken, or of what is left of it, and of the next ones up to the last that is cut; not
+    /// if the first one is whole.
+    fn cut(&mut self, joints: &Joints) -> bool {
+        let Pretokens { text, start, ends } = self.pretokens;
+        let pieces = &mut self.pieces;
+        (pieces.start, pieces.parts, pieces.left) = (start, 0, 0..0);
+        let (mut at, mut num, mut last) = (start, 0, 0);
+        for (i, &end) in ends.iter().enumerate() {
+            if num + LEAST_ROOM > PIECES || i - last > MOST_WHOLE {
+                break;
             }
-        } else {
-            let (passed, rest) = ends.split_at(num);
-            *start = passed.last().copied().unwrap_or(*start);
-            *ends = rest;
+            let more = if self.is_cut || may_be_cut(&text[at..end]) {
+                joints.cut(text, at, end, &mut pieces.ends[num..])
+            } else {
+                pieces.ends[num] = end;
+                1
+            };
+            let is_cut = self.is_cut || more > 1;
+            if i == 0 && !is_cut {
+                return false;
+            }
+            num += more;
+            at = pieces.ends[num - 1];
+            self.is_cut = at < end;
+            if is_cut {
+                last = i;
+                pieces.parts |= u64::MAX >> (PIECES - more) << (num - more);
+                pieces.left = 0..num;
+                let next = if self.is_cut { i } else { i + 1 };
+                self.pretokens = Pretokens {
+                    text,
+                    start: at,
+                    ends: &ends[next..],
+                };
+            }
+            if self.is_cut {
+                break;
+            }
         }
+        true
+    }
+}
+
+impl Pieces {
+    /// Wants the next ones; how many.
+    #[inline]
+    fn take(&self, text: &[u8], cache: &Cache, wanted: &mut [Wanted]) -> usize {
+        let pieces = Pretokens {
+            text,
+            start: self.start,
+            ends: &self.ends[self.left.clone()],
+        };
+        cache.want_pieces(&pieces, self.parts >> self.left.start, wanted)
     }
 
-    /// Cuts the first pretoken, or what is left of it; whether it is cut.
+    /// Where the next one begins and ends, and whether it is a part.
     #[inline]
-    fn cut(&mut self, end: usize, joints: &Joints) -> bool {
-        let Pretokens { text, start, .. } = self.pretokens;
-        let pretoken = &text[start..end];
-        let may_be = match pretoken.len() {
-            ..=KEY_BYTES => pretoken.len() > UNCUT_BYTES && has_han(pretoken),
-            _ => !pretoken.is_ascii(),
-        };
-        if may_be || self.is_cut {
-            self.parts = 0..joints.cut(text, start, end, &mut self.ends);
-            self.is_cut |= self.parts.len() > 1;
-        }
-        self.is_cut
+    fn first(&self) -> Option<(usize, usize, bool)> {
+        let at = self.left.start;
+        let is_part = || self.parts >> at & 1 != 0;
+        (!self.left.is_empty()).then(|| (self.start, self.ends[at], is_part()))
     }
+}
 
-    /// The first pretoken or part, which ends there.
-    #[inline]
-    fn one(&self, end: usize, cache: &Cache) -> Wanted {
-        let Pretokens { text, start, .. } = self.pretokens;
-        let len = end - start;
-        let (key, part) = if len <= KEY_BYTES {
-            (Key::new(text, start, len).0, Key::PART)
-        } else {
-            // A part that spells a token need not be it.
-            let hash = hash_bytes(&text[start..end]) ^ u64::from(self.is_cut);
-            (u128::from(hash) | (len as u128) << 65, LONG_PART)
-        };
-        let key = if self.is_cut { key | part } else { key };
-        cache.want(Key(key), start)
+/// Whether the parts of a pretoken are worth a search.
+#[inline]
+fn may_be_cut(pretoken: &[u8]) -> bool {
+    match pretoken.len() {
+        ..=KEY_BYTES => pretoken.len() > UNCUT_BYTES && has_han(pretoken),
+        _ => !pretoken.is_ascii(),
     }
+}
+
+/// A pretoken or a part of one.
+#[inline]
+fn one(text: &[u8], start: usize, end: usize, is_part: bool, cache: &Cache) -> Wanted {
+    let len = end - start;
+    let key = if len <= KEY_BYTES {
+        Key::new(text, start, len).0 | Key::part(is_part)
+    } else {
+        // A part that spells a token need not be it.
+        let hash = hash_bytes(&text[start..end]) ^ u64::from(is_part);
+        let part = if is_part { LONG_PART } else { 0 };
+        u128::from(hash) | (len as u128) << 65 | part
+    };
+    cache.want(Key(key), start)
 }

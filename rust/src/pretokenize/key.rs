@@ -57,6 +57,12 @@ impl Key {
     /// Set in the key of a part of a pretoken, which is never that of a pretoken.
     pub const PART: u128 = 1 << 124;
 
+    /// [`Key::PART`] or 0.
+    #[inline]
+    pub fn part(is_part: bool) -> u128 {
+        u128::from(is_part) << Self::PART.ilog2()
+    }
+
     /// Whether it is that of a part.
     #[inline]
     pub fn is_part(self) -> bool {

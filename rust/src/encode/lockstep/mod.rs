@@ -164,7 +164,8 @@ impl<S: Slot, const N: usize> Lane<S, N> {
                     table.prefetch(*line);
                 }
                 for (at, (line, pair)) in (0..).zip(self.entries.iter_mut().zip(ranked())) {
-                    let rank = table.rank_from(*line, S::key(pair[0], pair[1]), V::find);
+                    // SAFETY: it is the table's line.
+                    let rank = unsafe { table.rank_from(*line, S::key(pair[0], pair[1]), V::find) };
                     *line = entry(rank, at);
                 }
                 num
@@ -206,7 +207,8 @@ impl<S: Slot, const N: usize> Lane<S, N> {
     #[inline(always)]
     fn answer<V: Vectors<S>>(&mut self, table: &RankTable<S>) {
         let [first, second] = self.asked;
-        let rank = |asked: Asked<S>| table.rank_from(asked.line, asked.key, V::find);
+        // SAFETY: [`Asked::new`] of the table gave the lines, in the step before.
+        let rank = |asked: Asked<S>| unsafe { table.rank_from(asked.line, asked.key, V::find) };
         let entries = [first, second].map(|asked| entry(rank(asked), asked.at));
         let at = [first.at, second.at, self.gone];
         let [one, two] = entries;

@@ -4,10 +4,10 @@ use std::arch::x86_64::{
     __m512i, _mm_loadu_si128, _mm512_add_epi64, _mm512_alignr_epi64, _mm512_and_si512,
     _mm512_castsi128_si512, _mm512_cmpge_epu8_mask, _mm512_cmpgt_epu64_mask,
     _mm512_cmplt_epu8_mask, _mm512_inserti64x2, _mm512_loadu_si512, _mm512_mask_cmplt_epu8_mask,
-    _mm512_maskz_mov_epi8, _mm512_max_epu8, _mm512_mul_epu32, _mm512_mullo_epi64, _mm512_or_si512,
-    _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi64,
-    _mm512_setr_epi64, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_ternarylogic_epi64,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _pext_u64,
+    _mm512_mask_or_epi64, _mm512_maskz_mov_epi8, _mm512_max_epu8, _mm512_mul_epu32,
+    _mm512_mullo_epi64, _mm512_permutex2var_epi64, _mm512_permutexvar_epi8, _mm512_set1_epi8,
+    _mm512_set1_epi64, _mm512_setr_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
+    _mm512_ternarylogic_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _pdep_u64, _pext_u64,
 };
 
 use super::super::cache::{Cache, Line};
@@ -55,12 +55,13 @@ fn keys_with(bytes: u64) -> u8 {
 #[target_feature(
     enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2"
 )]
-pub(super) fn want_some<const IS_PART: bool>(
+pub(super) fn want_some<const ARE_CUT: bool>(
     cache: &Cache,
-    pretokens: Pretokens<'_>,
+    pieces: &Pretokens<'_>,
+    parts: u64,
     wanted: &mut [Wanted],
 ) -> usize {
-    let Pretokens { text, start, ends } = pretokens;
+    let &Pretokens { text, start, ends } = pieces;
     let load = |bytes: &[u8; 64]| {
         // SAFETY: the 64 bytes are there, and no alignment is needed.
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
@@ -106,19 +107,25 @@ pub(super) fn want_some<const IS_PART: bool>(
         before = ends;
         let lens = _mm512_sub_epi64(ends, starts);
         let mut long = _mm512_cmpgt_epu64_mask(lens, longest);
-        let key = |four: __m512i, words: __m512i| {
+        let part = _mm512_set1_epi64((Key::PART >> 64) as i64);
+        let key = |four: __m512i, words: __m512i, parts: u64| {
             let lens = _mm512_permutexvar_epi8(words, lens);
             let bytes = _mm512_maskz_mov_epi8(_mm512_cmplt_epu8_mask(in_key, lens), four);
             let key = _mm512_ternarylogic_epi64::<0xf8>(bytes, lens, highest);
-            if IS_PART {
-                let part = (Key::PART >> 64) as i64;
-                _mm512_or_si512(key, _mm512_setr_epi64(0, part, 0, part, 0, part, 0, part))
+            if ARE_CUT {
+                // The upper halves of the keys.
+                let parts = _pdep_u64(parts, 0b1010_1010) as u8;
+                _mm512_mask_or_epi64(key, parts, key, part)
             } else {
                 key
             }
         };
-        let keys = [key(four(0), words[0]), key(four(4), words[1])];
-        if !IS_PART && _mm512_cmpge_epu8_mask(_mm512_max_epu8(keys[0], keys[1]), han) != 0 {
+        let parts = parts >> taken;
+        let keys = [
+            key(four(0), words[0], parts),
+            key(four(4), words[1], parts >> 4),
+        ];
+        if !ARE_CUT && _mm512_cmpge_epu8_mask(_mm512_max_epu8(keys[0], keys[1]), han) != 0 {
             let [low, high] = keys.map(|keys| {
                 let bytes = _mm512_mask_cmplt_epu8_mask(
                     _mm512_cmpge_epu8_mask(keys, han),
@@ -158,5 +165,6 @@ pub(super) fn want_some<const IS_PART: bool>(
         start,
         ends: &ends[taken..],
     };
-    taken + super::want_some(cache, rest, IS_PART, &mut wanted[taken..])
+    let parts = parts.checked_shr(taken as u32).unwrap_or(0);
+    taken + super::want_some::<ARE_CUT>(cache, &rest, parts, &mut wanted[taken..])
 }
