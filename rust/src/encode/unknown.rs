@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
 use super::Encoder;
-use super::cache::{Beside, Cache, Few, Line, Place};
+use super::cache::{Beside, Cache, Few, Place};
 use super::lockstep::{LONG, SHORT};
 use super::merge::{Scratch, merge_all};
 use super::wanted::Wanted;
@@ -138,8 +138,7 @@ impl Unknown {
     /// Keeps a pretoken of a text, which comes behind the known ids so far.
     #[inline]
     pub fn push(&mut self, want: &Wanted, text: &[u8]) {
-        // Where its line is comes from its hash.
-        let mut slot = want.place / size_of::<Line>() % SLOTS;
+        let mut slot = want.key.hash() as usize % SLOTS;
         let number = loop {
             let Some(number) = self.slots[slot].checked_sub(1) else {
                 let number = self.wanted.len() as u16;

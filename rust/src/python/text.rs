@@ -12,7 +12,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyList, PyString};
 
-use crate::memory;
 use crate::pretokenize;
 use crate::pretokenize::key::{SPREAD, fold, prefetch};
 use crate::processor::Level;
@@ -120,12 +119,6 @@ fn utf8_once(text: &Bound<'_, PyString>) -> Option<String> {
         }
         if !utf8::append(Level::best(), &points, &mut utf8) {
             return None;
-        }
-        if start == 0 && end < len {
-            // Most texts go on as they begin.
-            let all = utf8.len() * num / PART;
-            let begin = std::mem::replace(&mut utf8, memory::large_vec(all + all / 4));
-            utf8.extend_from_slice(&begin);
         }
     }
     // SAFETY: all of it was appended as such.
