@@ -16,6 +16,8 @@ use crate::processor::Level;
 impl Cache {
     /// Wants pretokens as long as they have keys and there is room, and fetches their lines; how many. With AVX-512 it
     /// ends before those that may be cut too: to look for them one by one is a tenth of all.
+    ///
+    /// By reference, as a copy would read by vectors what the caller has just written word by word, and wait for it.
     pub fn want_some(&self, pretokens: &Pretokens<'_>, wanted: &mut [Wanted]) -> usize {
         self.want_at::<false>(pretokens, 0, wanted)
     }

@@ -78,7 +78,7 @@ impl Wanted {
 
 /// Pieces that are cut together.
 const PIECES: usize = 64;
-/// Room for the parts of another pretoken: with all of it full, a pretoken is cut.
+/// Room without which no other pretoken is cut: parts that fill it are surely more than one.
 const LEAST_ROOM: usize = 16;
 /// Whole pretokens between two that are cut together.
 const MOST_WHOLE: usize = 3;
