@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -156,8 +157,11 @@ impl Encoder {
         };
         let others = threads.min(groups.len()).saturating_sub(1);
         std::thread::scope(|scope| {
-            (0..others).for_each(|_| drop(scope.spawn(work)));
+            let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
             work();
+            for handle in handles {
+                handle.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
         });
         let in_order = in_order.into_inner();
         let batch = in_order.unwrap_or_else(PoisonError::into_inner).batch?;

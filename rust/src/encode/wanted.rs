@@ -124,6 +124,8 @@ impl<'a> Rest<'a> {
             let are_cut = !self.pieces.left.is_empty();
             let taken = if are_cut {
                 self.pieces.take(self.pretokens.text, cache, room)
+            } else if self.is_cut {
+                0
             } else {
                 cache.want_some(&self.pretokens, room)
             };
@@ -257,4 +259,55 @@ fn one(text: &[u8], start: usize, end: usize, is_part: bool, cache: &Cache) -> W
         u128::from(hash) | (len as u128) << 65 | part
     };
     cache.want(Key(key), start)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::processor::Level;
+    use crate::vocab::Vocab;
+
+    proptest! {
+        #[test]
+        fn pieces_tile_the_text_and_those_of_a_whole_pretoken_are_no_parts(
+            words in prop::collection::vec("[世界の]{1,9}|[世界の]{70,150}|[жи]{1,20}|[a世ж]{1,20}|、|[a-z]{1,30}", 1..90),
+            behind in 0usize..40,
+        ) {
+            // A token 世界, so that some characters stay together.
+            let ids: Vec<u32> = "世界".bytes().map(u32::from).collect();
+            let made = |i: usize| if i == 1 { ids[0] } else { 254 + i as u32 };
+            let merges: Vec<_> = (1..ids.len()).map(|i| (made(i), ids[i])).collect();
+            let joints = Joints::new(&Vocab::trained(&merges, &[]).unwrap());
+            let mut text = words.concat().into_bytes();
+            let end = text.len();
+            text.resize(end + behind, b'.');
+            let ends: Vec<usize> = words.iter().scan(0, |at, word| {
+                *at += word.len();
+                Some(*at)
+            }).collect();
+            for level in Level::all() {
+                let cache = Cache::new(1, level);
+                let mut rest = Rest::new(Pretokens { text: &text, start: 0, ends: &ends });
+                let mut wanted = [Wanted::default(); AHEAD];
+                let (mut at, mut num_parts) = (0, 0);
+                loop {
+                    let num = rest.take(&joints, &cache, &mut wanted);
+                    for want in &wanted[..num] {
+                        let to = at + want.bytes(&text).len();
+                        let whole = (at == 0 || ends.binary_search(&at).is_ok()) && ends.iter().find(|end| **end > at) == Some(&to);
+                        prop_assert_eq!((want.start, want.is_whole()), (at, whole), "{:?}", level);
+                        num_parts += usize::from(!whole);
+                        at = to;
+                    }
+                    if num == 0 {
+                        break;
+                    }
+                }
+                prop_assert_eq!(at, end);
+                prop_assert!(num_parts > 1 || words.iter().all(|word| word.len() < 100));
+            }
+        }
+    }
 }
