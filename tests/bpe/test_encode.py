@@ -7,6 +7,7 @@ import itertools
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import naive
@@ -110,6 +111,64 @@ def test_the_utf8_of_a_long_str_is_its_own_each_time(num, alphabet):
         broken = text[:at] + "\ud800" + text[at + 1 :]
         want = TOK.encode_ordinary(broken.replace("\ud800", "\ufffd"))
         assert [TOK.encode_ordinary(broken) for _ in range(2)] == [want, want]
+
+
+LONG = 1 << 20
+UNITS = [
+    "It\u2019s one. \u4e16\u754c e\u0301 <|bos|>, <|end|><|bo \U0001f642\n",
+    # No place to cut.
+    "\u4e16",
+    "a\u0301",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("pattern", ["gpt2", "qwen2", RUN[1], r"\w{1,9}(?=(.?))|\W"])
+def test_a_very_long_str_is_encoded_as_its_bytes_are(unit, pattern):
+    tok = small(pattern)
+    text = unit * (LONG // len(unit) + 1)
+    rule = {"allowed_special": {"<|bos|>"}, "disallowed_special": ()}
+    want = tok.encode_to_numpy(text.encode(), **rule)
+    size = sys.getsizeof(text)
+    for _ in range(2):
+        assert np.array_equal(tok.encode_to_numpy(text, **rule), want)
+    assert tok.encode(text, **rule) == want.tolist()
+    assert tok.count(text) == len(tok.encode_ordinary(text.encode()))
+    if pattern in nanobpe.PATTERNS:
+        assert sys.getsizeof(text) == size, "its UTF-8 is not kept"
+
+
+@pytest.mark.parametrize("at", [0, LONG // 2, LONG - 1])
+def test_a_very_long_str_with_a_lone_surrogate(at):
+    text = "a\u4e16. " * (LONG // 4)
+    broken = text[:at] + "\udc00" + text[at + 1 :]
+    assert TOK.encode(broken) == TOK.encode(broken.replace("\udc00", "\ufffd").encode())
+
+
+@pytest.mark.parametrize("at", [0, LONG - 7])
+def test_a_very_long_str_with_a_refused_token(at):
+    text = "a\u4e16. " * (LONG // 4)
+    with pytest.raises(ValueError, match=r'special token "<.bos.>"'):
+        TOK.encode(text[:at] + "<|bos|>" + text[at:])
+
+
+def test_a_very_long_str_while_another_thread_has_the_interpreter():
+    text = "a\u4e16 bc. " * LONG
+    want = TOK.encode_to_numpy(text.encode())
+    done = threading.Event()
+
+    def busy():
+        while not done.is_set():
+            sum(range(1000))
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        got = TOK.encode_to_numpy(text)
+    finally:
+        done.set()
+        thread.join()
+    assert np.array_equal(got, want)
 
 
 def test_encoding_a_text_once_leaves_it_as_it_was():

@@ -144,6 +144,12 @@ def test_while_millions_of_ids_become_a_list_and_bytes(files):
     assert seconds_to_interrupt(forever(lambda: tok.decode_bytes(ids))) < SECONDS
 
 
+@pytest.mark.parametrize("text", ["\u4e16" * 20_000_000, "of the \u4e16 cat " * 2_000_000])
+def test_while_the_utf8_of_a_long_str_is_made(files, text):
+    tok = nanobpe.train(files / "a.txt", 2000)
+    assert seconds_to_interrupt(forever(lambda: tok.count(text))) < SECONDS
+
+
 SAVING = """
 import itertools, sys
 import nanobpe

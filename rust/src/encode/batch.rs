@@ -46,21 +46,21 @@ impl Group<'_> {
 }
 
 /// Of a group: how many ids each of its texts has.
-type Lens = Vec<usize>;
+pub(super) type Lens = Vec<usize>;
 
-/// What becomes of the groups, in their order, whichever is done first.
-struct InOrder<T, N> {
+/// What becomes of groups of texts, in their order, whichever is done first.
+pub(super) struct InOrder<T, N> {
     batch: Result<Batch<T>>,
     narrow: N,
-    /// The group whose ids come next, and the later ones that are done.
+    /// The group whose ids come next, and the later ones that are done: each with its first text.
     next: usize,
-    done: BTreeMap<usize, (Result<Lens>, Vec<u32>)>,
+    done: BTreeMap<usize, (usize, Result<Lens>, Vec<u32>)>,
     /// Memory of ids that were appended.
     spare: Vec<Vec<u32>>,
 }
 
-impl<T, N: Fn(u32) -> T> InOrder<T, N> {
-    fn new(num_texts: usize, num_bytes: usize, narrow: N) -> Self {
+impl<T: Send, N: Fn(u32) -> T + Send> InOrder<T, N> {
+    pub fn new(num_texts: usize, num_bytes: usize, narrow: N) -> Self {
         Self {
             batch: Ok(Batch {
                 // Text gives an id for every three to five bytes; a page not written to costs nothing.
@@ -74,20 +74,50 @@ impl<T, N: Fn(u32) -> T> InOrder<T, N> {
         }
     }
 
+    /// The batch of all groups that `take` gives, with their numbers: in order, so that of those that fail the first is
+    /// among the results. On up to so many threads `encode` appends the ids of a group and tells its first text.
+    pub fn encode<G>(
+        self,
+        threads: usize,
+        stop: &AtomicBool,
+        take: impl Fn() -> Option<(usize, G)> + Sync,
+        encode: impl Fn(G, &mut Vec<u32>) -> (usize, Result<Lens>) + Sync,
+    ) -> Result<Batch<T>> {
+        let failed = AtomicBool::new(false);
+        let in_order = Mutex::new(self);
+        let work = || {
+            let mut ids = Vec::new();
+            while !failed.load(Ordering::Relaxed) {
+                let Some((index, group)) = take() else {
+                    break;
+                };
+                let (first_text, mut lens) = encode(group, &mut ids);
+                if stop.load(Ordering::Relaxed) {
+                    lens = Err(Error::Interrupted);
+                }
+                failed.fetch_or(lens.is_err(), Ordering::Relaxed);
+                let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
+                ids = in_order.put(index, (first_text, lens, ids));
+            }
+        };
+        std::thread::scope(|scope| {
+            let handles: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            work();
+            for handle in handles {
+                handle.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
+        });
+        let in_order = in_order.into_inner();
+        in_order.unwrap_or_else(PoisonError::into_inner).batch
+    }
+
     /// Takes the ids of a group and gives memory for those of another one.
-    fn put(
-        &mut self,
-        groups: &[Group<'_>],
-        index: usize,
-        lens: Result<Lens>,
-        ids: Vec<u32>,
-    ) -> Vec<u32> {
-        self.done.insert(index, (lens, ids));
-        while let Some((lens, mut ids)) = self.done.remove(&self.next) {
+    fn put(&mut self, index: usize, group: (usize, Result<Lens>, Vec<u32>)) -> Vec<u32> {
+        self.done.insert(index, group);
+        while let Some((first_text, lens, mut ids)) = self.done.remove(&self.next) {
             match (&mut self.batch, lens) {
                 (Ok(batch), Ok(lens)) => {
-                    let places = &mut batch.lens[groups[self.next].first_text()..];
-                    for (place, len) in places.iter_mut().zip(lens) {
+                    for (place, len) in batch.lens[first_text..].iter_mut().zip(lens) {
                         *place += len;
                     }
                     batch.ids.extend(ids.iter().map(|id| (self.narrow)(*id)));
@@ -137,34 +167,17 @@ impl Encoder {
     ) -> Result<Batch<T>> {
         let mut groups = Vec::new();
         let planned = self.plan(texts, rule, &mut groups);
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
         let num_bytes = texts.iter().map(|text| text.bytes().len()).sum();
-        let in_order = Mutex::new(InOrder::new(texts.len(), num_bytes, narrow));
-        // Groups are taken in order, so that of those that fail the first is among the results.
-        let work = || {
-            let mut ids = Vec::new();
-            while !failed.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(group) = groups.get(index) else {
-                    break;
-                };
-                let lens = self.encode_group(texts, group, rule, &mut ids, stop);
-                failed.fetch_or(lens.is_err(), Ordering::Relaxed);
-                let mut in_order = in_order.lock().unwrap_or_else(PoisonError::into_inner);
-                ids = in_order.put(&groups, index, lens, ids);
-            }
+        let next = AtomicUsize::new(0);
+        let take = || {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            groups.get(index).map(|group| (index, group))
         };
-        let others = threads.min(groups.len()).saturating_sub(1);
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
-            work();
-            for handle in handles {
-                handle.join().unwrap_or_else(|panic| resume_unwind(panic));
-            }
-        });
-        let in_order = in_order.into_inner();
-        let batch = in_order.unwrap_or_else(PoisonError::into_inner).batch?;
+        let in_order = InOrder::new(texts.len(), num_bytes, narrow);
+        let batch = in_order.encode(threads.min(groups.len()), stop, take, |group, ids| {
+            let lens = self.encode_group(texts, group, rule, ids, stop);
+            (group.first_text(), lens)
+        })?;
         planned.map(|()| batch)
     }
 
@@ -189,11 +202,7 @@ impl Encoder {
             }
         };
         self.put_back(state);
-        if stop.load(Ordering::Relaxed) {
-            Err(Error::Interrupted)
-        } else {
-            lens
-        }
+        lens
     }
 
     fn encode_some_texts(
@@ -215,7 +224,7 @@ impl Encoder {
         Ok(lens)
     }
 
-    fn encode_pieces<'a>(
+    pub(super) fn encode_pieces<'a>(
         &self,
         state: &mut State,
         text: Text<'a>,

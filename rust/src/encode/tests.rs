@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crossbeam_channel::{bounded, unbounded};
 use proptest::prelude::*;
 
+use super::chunks::Cutter;
 use super::lockstep::LONG;
 use super::merge::merge_all;
 use super::special::{Piece, Rule};
@@ -198,8 +200,47 @@ proptest! {
             stream.push(part, &mut got, &GO_ON).unwrap();
         }
         stream.finish(&mut got, &GO_ON).unwrap();
-        prop_assert_eq!(got, want);
+        prop_assert_eq!(&got, &want);
+        let rule = Rule::new(&vocab(), None, None).unwrap();
+        prop_assert_eq!(while_made(&encoder, &rule, &text, chunk).unwrap(), want);
     }
+
+    #[test]
+    fn refused_tokens_are_found_across_parts(before in 0..2000usize, part in 1..700usize) {
+        let text = format!("{}<|a|>{}", "ab ".repeat(before), "c ".repeat(before / 2));
+        let refusing = Rule::new(&vocab(), Some(&[]), None).unwrap();
+        let error = while_made(&encoder("nano"), &refusing, &text, part).unwrap_err();
+        prop_assert!(error.to_string().contains("<|a|>"));
+    }
+}
+
+/// The ids of a text that is cut on this thread, from parts of about so many bytes, and encoded on two others.
+fn while_made(encoder: &Encoder, rule: &Rule, text: &str, part: usize) -> Result<Vec<u32>> {
+    let (sender, chunks) = bounded(2);
+    let (give_back, spare) = unbounded();
+    let mut cutter = Cutter::new(encoder, rule, spare);
+    std::thread::scope(|scope| {
+        let ids = scope.spawn(move || {
+            encoder.encode_chunks(&chunks, &give_back, text.len(), 2, &GO_ON, |id| id)
+        });
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut borders = rest.char_indices().map(|(at, _)| at);
+            let at = borders.find(|at| *at >= part).unwrap_or(rest.len());
+            let (here, behind) = rest.split_at(at);
+            cutter
+                .push(here)?
+                .map_or(Ok(()), |chunk| sender.send(chunk))
+                .unwrap();
+            rest = behind;
+        }
+        cutter
+            .finish()?
+            .map_or(Ok(()), |chunk| sender.send(chunk))
+            .unwrap();
+        drop(sender);
+        ids.join().unwrap().map(|batch| batch.ids)
+    })
 }
 
 #[test]

@@ -18,6 +18,16 @@ pub(super) fn interruptible<R: Send>(
     py: Python<'_>,
     work: impl FnOnce(&AtomicBool) -> Result<R> + Send,
 ) -> PyResult<R> {
+    fed(py, |_| Ok(false), work)
+}
+
+/// The same while the caller's thread runs `feed`, which gives the work what it needs, for so long at a time, until
+/// there is no more or it has an error; then it is dropped.
+pub(super) fn fed<R: Send>(
+    py: Python<'_>,
+    feed: impl FnMut(Duration) -> Result<bool> + Send,
+    work: impl FnOnce(&AtomicBool) -> Result<R> + Send,
+) -> PyResult<R> {
     let caller = &mut Caller::silent();
     let (stop, done) = (&AtomicBool::new(false), &AtomicBool::new(false));
     py.detach(|| {
@@ -29,19 +39,24 @@ pub(super) fn interruptible<R: Send>(
                 waiting.unpark();
                 result
             });
-            let mut polled = Ok(());
+            let mut feed = Some(feed);
+            let mut state = Ok(());
             // A worker that panics sets nothing: then it is only found finished.
-            while polled.is_ok() && !done.load(Ordering::Acquire) && !worker.is_finished() {
-                std::thread::park_timeout(LOOK);
-                polled = caller.poll();
+            while state.is_ok() && !done.load(Ordering::Acquire) && !worker.is_finished() {
+                let fed = feed.as_mut().map_or(Ok(false), |feed| feed(LOOK));
+                if !matches!(fed, Ok(true)) && feed.take().is_none() {
+                    std::thread::park_timeout(LOOK);
+                }
+                state = fed.and_then(|_| caller.poll());
             }
-            if polled.is_err() {
+            drop(feed);
+            if state.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
             let result = worker
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            polled.and(result)
+            state.and(result)
         });
         caller.result(result)
     })

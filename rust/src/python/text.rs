@@ -86,43 +86,83 @@ fn utf8_once(text: &Bound<'_, PyString>) -> Option<String> {
     thread_local! {
         static SEEN: RefCell<Seen> = RefCell::default();
     }
-    // SAFETY: it is a str.
-    let len = unsafe { PyUnicode_GetLength(text.as_ptr()) };
-    let num = usize::try_from(len).ok().filter(|num| *num >= LONG)?;
+    let num = length(text).filter(|num| *num >= LONG)?;
     if SEEN.with_borrow_mut(|seen| seen.was_seen(text.as_ptr() as usize, num)) {
         return None;
     }
-    let is_ascii = text.call_method0(intern!(text.py(), "isascii"));
-    if is_ascii.and_then(|is| is.is_truthy()).unwrap_or(true) {
-        return None;
+    let mut unmade = Unmade::new(text)?;
+    let mut utf8 = Vec::new();
+    while unmade.append_next(text.py(), &mut utf8)? {}
+    // SAFETY: all of it was appended as such.
+    Some(unsafe { String::from_utf8_unchecked(utf8) })
+}
+
+/// Characters of a str.
+pub(super) fn length(text: &Bound<'_, PyString>) -> Option<usize> {
+    // SAFETY: it is a str.
+    usize::try_from(unsafe { PyUnicode_GetLength(text.as_ptr()) }).ok()
+}
+
+/// A str whose UTF-8 is made here.
+pub(super) struct Unmade {
+    text: Py<PyString>,
+    /// Characters, and those made so far.
+    len: usize,
+    at: usize,
+    /// Of a part.
+    points: Vec<u32>,
+}
+
+impl Unmade {
+    /// A str that is not ASCII: the UTF-8 of one that is lies there already.
+    pub(super) fn new(text: &Bound<'_, PyString>) -> Option<Self> {
+        let is_ascii = text.call_method0(intern!(text.py(), "isascii"));
+        if is_ascii.and_then(|is| is.is_truthy()).unwrap_or(true) {
+            return None;
+        }
+        let len = length(text)?;
+        Some(Self {
+            text: text.clone().unbind(),
+            len,
+            at: 0,
+            points: Vec::with_capacity(len.min(PART)),
+        })
     }
-    let (mut utf8, mut points) = (Vec::new(), Vec::with_capacity(num.min(PART)));
-    for start in (0..len).step_by(PART) {
-        let end = len.min(start + PART as isize);
-        let part = if end - start == len {
+
+    /// Number of characters.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends the next part; whether there is one. None if it has a surrogate.
+    pub(super) fn append_next(&mut self, py: Python<'_>, utf8: &mut Vec<u8>) -> Option<bool> {
+        let (text, points) = (self.text.bind(py), &mut self.points);
+        let end = self.len.min(self.at + PART);
+        if end == self.at {
+            return Some(false);
+        }
+        let part = if end - self.at == self.len {
             text.clone().into_any()
         } else {
             // SAFETY: it is a str, and the places are in it; what comes back is a new one or null.
             unsafe {
-                let part = PyUnicode_Substring(text.as_ptr(), start, end);
-                Bound::from_owned_ptr_or_err(text.py(), part).ok()?
+                let (at, end) = (self.at as isize, end as isize);
+                let part = PyUnicode_Substring(text.as_ptr(), at, end);
+                Bound::from_owned_ptr_or_err(py, part).ok()?
             }
         };
         // SAFETY: there is room for so many code points, which are written unless null comes back.
         unsafe {
             let room = points.capacity() as isize;
             if PyUnicode_AsUCS4(part.as_ptr(), points.as_mut_ptr(), room, 0).is_null() {
-                PyErr::take(text.py());
+                PyErr::take(py);
                 return None;
             }
-            points.set_len((end - start).cast_unsigned());
+            points.set_len(end - self.at);
         }
-        if !utf8::append(Level::best(), &points, &mut utf8) {
-            return None;
-        }
+        self.at = end;
+        utf8::append(Level::best(), points, utf8).then_some(true)
     }
-    // SAFETY: all of it was appended as such.
-    Some(unsafe { String::from_utf8_unchecked(utf8) })
 }
 
 /// Where texts were, as bits of hashes: of a thousand new ones some sixty are taken for known.

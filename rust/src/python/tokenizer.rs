@@ -25,6 +25,7 @@ use crate::pretokenize::Pattern;
 use crate::vocab::{Vocab, shown};
 
 mod encoding;
+mod long;
 mod state;
 mod stream;
 
@@ -195,7 +196,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.encode_text(py, &Text::new(text)?, rule, |ids| list_of(py, ids))?
+        self.encode_text(py, text, rule, |ids| list_of(py, ids))?
     }
 
     #[pyo3(signature = (text, rule=None))]
@@ -205,7 +206,7 @@ impl PyTokenizer {
         text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.encode_to_array(py, &Text::new(text)?, rule)
+        self.encode_to_array(py, text, rule)
     }
 
     #[pyo3(signature = (texts, rule=None, threads=None))]
@@ -286,7 +287,7 @@ impl PyTokenizer {
     }
 
     fn count(&self, py: Python<'_>, text: &Bound<'_, PyAny>) -> PyResult<usize> {
-        self.encode_text(py, &Text::new(text)?, None, <[_]>::len)
+        self.encode_text(py, text, None, <[_]>::len)
     }
 
     fn truncate<'py>(

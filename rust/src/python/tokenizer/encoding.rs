@@ -21,7 +21,8 @@ const SHORT_BYTES: usize = 1 << 12;
 /// From here on a call may be felt: signals are looked at.
 const LONG_BYTES: usize = 1 << 18;
 /// From here on one text goes over all threads.
-const PARALLEL_BYTES: usize = 1 << 20;
+pub(super) const PARALLEL_BYTES: usize = 1 << 20;
+
 /// Runs `work`, with the interpreter lock let go of as the size of the text demands.
 pub(super) fn run<T: Send>(
     py: Python<'_>,
@@ -50,7 +51,7 @@ pub(super) fn list_of<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, 
     Ok(list)
 }
 
-fn threads_or_all(threads: Option<usize>) -> usize {
+pub(super) fn threads_or_all(threads: Option<usize>) -> usize {
     threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
@@ -75,6 +76,39 @@ impl PyTokenizer {
     pub(super) fn encode_text<R>(
         &self,
         py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        rule: Option<&PyRule>,
+        f: impl FnOnce(&[u32]) -> R,
+    ) -> PyResult<R> {
+        match self.encode_if_long(py, text, rule, |id| id)? {
+            Ok(ids) => Ok(f(&ids)),
+            Err(text) => self.encode_short(py, &text, rule, f),
+        }
+    }
+
+    /// The ids of a long text, over all threads; or else the text.
+    fn encode_if_long<T: Send>(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        rule: Option<&PyRule>,
+        narrow: impl Fn(u32) -> T + Copy + Send,
+    ) -> PyResult<std::result::Result<Vec<T>, Text>> {
+        if let Some(batch) = self.encode_while_made(text, rule, narrow)? {
+            return Ok(Ok(batch.ids));
+        }
+        let text = Text::new(text)?;
+        if text.bytes().len() < PARALLEL_BYTES {
+            return Ok(Err(text));
+        }
+        let batch = self.encode_slices(py, &[text.known()], rule, None, narrow)?;
+        Ok(Ok(batch.ids))
+    }
+
+    /// As [`PyTokenizer::encode_text`], on one thread.
+    fn encode_short<R>(
+        &self,
+        py: Python<'_>,
         text: &Text,
         rule: Option<&PyRule>,
         f: impl FnOnce(&[u32]) -> R,
@@ -85,15 +119,10 @@ impl PyTokenizer {
         }
         /// Ids whose memory is kept.
         const KEPT: usize = 1 << 18;
-        let bytes = text.bytes();
-        if bytes.len() >= PARALLEL_BYTES {
-            let batch = self.encode_slices(py, &[text.known()], rule, None, |id| id)?;
-            return Ok(f(&batch.ids));
-        }
         let rule = rule.map_or(&*self.ordinary, |rule| &rule.0);
         let mut ids = IDS.take();
         ids.clear();
-        run(py, bytes.len(), |stop| {
+        run(py, text.bytes().len(), |stop| {
             self.encoder.encode_with(text.known(), rule, &mut ids, stop)
         })?;
         let result = f(&ids);
@@ -124,19 +153,27 @@ impl PyTokenizer {
     pub(super) fn encode_to_array<'py>(
         &self,
         py: Python<'py>,
-        text: &Text,
+        text: &Bound<'py, PyAny>,
         rule: Option<&PyRule>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if text.bytes().len() >= PARALLEL_BYTES {
-            return Ok(self.encode_to_arrays(py, &[text.known()], rule, None)?.0);
+        if self.is_narrow() {
+            self.encode_to_array_of(py, text, rule, |id| id as u16)
+        } else {
+            self.encode_to_array_of(py, text, rule, |id| id)
         }
-        self.encode_text(py, text, rule, |ids| {
-            if self.is_narrow() {
-                filled(py, ids, |id| id as u16)
-            } else {
-                filled(py, ids, |id| id)
-            }
-        })
+    }
+
+    fn encode_to_array_of<'py, T: Element + Copy + Send>(
+        &self,
+        py: Python<'py>,
+        text: &Bound<'py, PyAny>,
+        rule: Option<&PyRule>,
+        narrow: impl Fn(u32) -> T + Copy + Send,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.encode_if_long(py, text, rule, narrow)? {
+            Ok(ids) => Ok(array(py, ids)),
+            Err(text) => self.encode_short(py, &text, rule, |ids| filled(py, ids, narrow)),
+        }
     }
 
     /// The ids of texts in an array of the vocabulary's type, and where each begins and the last one ends.
