@@ -83,24 +83,11 @@ impl Text {
 
 /// The UTF-8 of a long str that is not ASCII, has no surrogates and was not here before.
 fn utf8_once(text: &Bound<'_, PyString>) -> Option<String> {
-    thread_local! {
-        static SEEN: RefCell<Seen> = RefCell::default();
-    }
-    let num = length(text).filter(|num| *num >= LONG)?;
-    if SEEN.with_borrow_mut(|seen| seen.was_seen(text.as_ptr() as usize, num)) {
-        return None;
-    }
-    let mut unmade = Unmade::new(text)?;
+    let mut unmade = Unmade::new(text, LONG)?;
     let mut utf8 = Vec::new();
     while unmade.append_next(text.py(), &mut utf8)? {}
     // SAFETY: all of it was appended as such.
     Some(unsafe { String::from_utf8_unchecked(utf8) })
-}
-
-/// Characters of a str.
-pub(super) fn length(text: &Bound<'_, PyString>) -> Option<usize> {
-    // SAFETY: it is a str.
-    usize::try_from(unsafe { PyUnicode_GetLength(text.as_ptr()) }).ok()
 }
 
 /// A str whose UTF-8 is made here.
@@ -114,13 +101,21 @@ pub(super) struct Unmade {
 }
 
 impl Unmade {
-    /// A str that is not ASCII: the UTF-8 of one that is lies there already.
-    pub(super) fn new(text: &Bound<'_, PyString>) -> Option<Self> {
+    /// A str of so many characters or more that is not ASCII and was not here before.
+    pub(super) fn new(text: &Bound<'_, PyString>, least: usize) -> Option<Self> {
+        thread_local! {
+            static SEEN: RefCell<Seen> = RefCell::default();
+        }
+        // SAFETY: it is a str.
+        let len = unsafe { PyUnicode_GetLength(text.as_ptr()) };
+        let len = usize::try_from(len).ok().filter(|len| *len >= least)?;
+        if SEEN.with_borrow_mut(|seen| seen.was_seen(text.as_ptr() as usize, len)) {
+            return None;
+        }
         let is_ascii = text.call_method0(intern!(text.py(), "isascii"));
         if is_ascii.and_then(|is| is.is_truthy()).unwrap_or(true) {
             return None;
         }
-        let len = length(text)?;
         Some(Self {
             text: text.clone().unbind(),
             len,
