@@ -7,7 +7,6 @@ import itertools
 import random
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import naive
@@ -113,65 +112,10 @@ def test_the_utf8_of_a_long_str_is_its_own_each_time(num, alphabet):
         assert [TOK.encode_ordinary(broken) for _ in range(2)] == [want, want]
 
 
-LONG = 1 << 20
-UNITS = [
-    "It\u2019s one. \u4e16\u754c e\u0301 <|bos|>, <|end|><|bo \U0001f642\n",
-    # No place to cut.
-    "\u4e16",
-    "a\u0301",
-]
-
-
-@pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("pattern", ["gpt2", "qwen2", RUN[1], r"\w{1,9}(?=(.?))|\W"])
-def test_a_very_long_str_is_encoded_as_its_bytes_are(unit, pattern):
-    tok = small(pattern)
-    text = unit * (LONG // len(unit) + 1)
-    rule = {"allowed_special": {"<|bos|>"}, "disallowed_special": ()}
-    want = tok.encode_to_numpy(text.encode(), **rule)
-    assert np.array_equal(tok.encode_to_numpy(text, **rule), want)
-    assert tok.encode(text, **rule) == want.tolist()
-    again = text + "!"
-    assert tok.count(again) == len(tok.encode_ordinary(again.encode()))
-
-
-@pytest.mark.parametrize("at", [0, LONG // 2, LONG - 1])
-def test_a_very_long_str_with_a_lone_surrogate(at):
-    text = "a\u4e16. " * (LONG // 4)
-    broken = text[:at] + "\udc00" + text[at + 1 :]
-    assert TOK.encode(broken) == TOK.encode(broken.replace("\udc00", "\ufffd").encode())
-
-
-@pytest.mark.parametrize("at", [0, LONG - 7])
-def test_a_very_long_str_with_a_refused_token(at):
-    text = "a\u4e16. " * (LONG // 4)
-    with pytest.raises(ValueError, match=r'special token "<.bos.>"'):
-        TOK.encode(text[:at] + "<|bos|>" + text[at:])
-
-
-def test_a_very_long_str_while_another_thread_has_the_interpreter():
-    text = "a\u4e16 bc. " * LONG
-    want = TOK.encode_to_numpy(text.encode())
-    done = threading.Event()
-
-    def busy():
-        while not done.is_set():
-            sum(range(1000))
-
-    thread = threading.Thread(target=busy)
-    thread.start()
-    try:
-        got = TOK.encode_to_numpy(text)
-    finally:
-        done.set()
-        thread.join()
-    assert np.array_equal(got, want)
-
-
 def test_encoding_a_text_once_leaves_it_as_it_was():
     # Of so few new addresses hardly one is taken for known.
     texts = ["\u0436\u4e16" * (1000 + i) for i in range(40)]
-    texts += ["\u4e16, " * (LONG // 3 + i) for i in range(10)]
+    texts += ["\u4e16, " * (350_000 + i) for i in range(10)]
     sizes = [sys.getsizeof(text) for text in texts]
     for text in texts:
         TOK.encode_ordinary(text)

@@ -214,6 +214,28 @@ proptest! {
     }
 }
 
+#[test]
+fn what_has_no_place_to_cut_is_held_and_comes_in_order() {
+    let rule = Rule::new(&vocab(), None, None).unwrap();
+    let text = format!(
+        "{0}{1}<|a|>{0}{1}{0}",
+        "ab c\n".repeat(300),
+        "ab".repeat(2000)
+    );
+    for pattern in STREAMED {
+        let encoder = encoder(pattern);
+        let mut want = Vec::new();
+        encoder
+            .encode_with(text.as_bytes(), &rule, &mut want, &GO_ON)
+            .unwrap();
+        assert_eq!(
+            while_made(&encoder, &rule, &text, 100).unwrap(),
+            want,
+            "{pattern}"
+        );
+    }
+}
+
 /// The ids of a text that is cut on this thread, from parts of about so many bytes, and encoded on two others.
 fn while_made(encoder: &Encoder, rule: &Rule, text: &str, part: usize) -> Result<Vec<u32>> {
     let (sender, chunks) = bounded(2);

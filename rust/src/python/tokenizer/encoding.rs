@@ -94,7 +94,7 @@ impl PyTokenizer {
         rule: Option<&PyRule>,
         narrow: impl Fn(u32) -> T + Copy + Send,
     ) -> PyResult<std::result::Result<Vec<T>, Text>> {
-        if let Some(batch) = self.encode_while_made(text, rule, narrow)? {
+        if let Some(batch) = self.encode_while_made(py, text, rule, narrow)? {
             return Ok(Ok(batch.ids));
         }
         let text = Text::new(text)?;

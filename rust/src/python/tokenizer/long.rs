@@ -87,6 +87,7 @@ impl PyTokenizer {
     /// one with surrogates, or where all of it is needed to cut it.
     pub(super) fn encode_while_made<T: Send>(
         &self,
+        py: Python<'_>,
         text: &Bound<'_, PyAny>,
         rule: Option<&PyRule>,
         narrow: impl Fn(u32) -> T + Send,
@@ -96,8 +97,10 @@ impl PyTokenizer {
         if rule.looks_around() || !self.encoder.pattern().cuts_anywhere() {
             return Ok(None);
         }
-        let text = text.cast::<PyString>().ok();
-        let Some(unmade) = text.and_then(|text| Unmade::new(text, PARALLEL_BYTES)) else {
+        let Ok(text) = text.cast::<PyString>() else {
+            return Ok(None);
+        };
+        let Some(unmade) = Unmade::new(text, PARALLEL_BYTES) else {
             return Ok(None);
         };
         let threads = threads_or_all(None);
@@ -114,10 +117,10 @@ impl PyTokenizer {
             is_at_end: false,
             has_surrogates: false,
         };
-        let maker_ref = &mut maker;
+        let feeder = &mut maker;
         let batch = fed(
-            text.expect("it is a str").py(),
-            move |timeout| maker_ref.send(&sender, timeout),
+            py,
+            move |timeout| feeder.send(&sender, timeout),
             |stop| {
                 self.encoder
                     .encode_chunks(&chunks, &give_back, num_bytes, threads, stop, narrow)
