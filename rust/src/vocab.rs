@@ -1,15 +1,17 @@
 //! The vocabulary: which bytes each id stands for, and which pairs merge in which order.
 //!
 //! A vocabulary is the same thing whether it was trained here, read from a `.tiktoken` file of ranks or from a list of
-//! merges. Where only ranks are known, the merge of a token is found by encoding its bytes with the ranks below its
-//! own: when that ends in two parts, no other two adjacent parts can ever spell the token (merges inside a span
-//! depend on nothing outside it), so the list of merges and the table of ranks encode every text alike.
+//! merges. Where only ranks are known, the merge of a token is found by encoding its bytes until two parts are left:
+//! no other two adjacent parts can ever spell the token (merges inside a span depend on nothing outside it), so the
+//! list of merges and the table of ranks encode every text alike, even where a token has a lower rank than its parts.
 
 use std::fmt::Write as _;
+use std::hash::BuildHasher as _;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use hashbrown::HashTable;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use sha2::{Digest, Sha256};
 
 use crate::added::AddedToken;
@@ -29,11 +31,10 @@ pub struct Merge {
 /// Ids, their bytes, the merges in order of priority, and the added tokens.
 #[derive(Clone, Debug)]
 pub struct Vocab {
-    arena: Vec<u8>,
-    /// Where each id's bytes lie; empty for holes. Added tokens lie here too.
-    spans: Vec<Range<u32>>,
-    /// Ordinary tokens only.
-    ids: FxHashMap<Box<[u8]>, u32>,
+    /// Of all ids, those of added tokens too.
+    texts: Texts,
+    /// Ordinary tokens by their bytes.
+    ids: HashTable<u32>,
     merges: Vec<Merge>,
     /// In order of id.
     added: Vec<AddedToken>,
@@ -45,7 +46,7 @@ pub struct Vocab {
 impl PartialEq for Vocab {
     /// Whether both hold the same, in whatever order it was placed.
     fn eq(&self, other: &Self) -> bool {
-        self.ids == other.ids
+        self.tokens().eq(other.tokens())
             && self.merges == other.merges
             && self.added == other.added
             && self.only_merges == other.only_merges
@@ -53,6 +54,57 @@ impl PartialEq for Vocab {
 }
 
 impl Eq for Vocab {}
+
+/// The bytes of each id.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    arena: Vec<u8>,
+    /// Where each id's bytes lie; empty for holes.
+    spans: Vec<Range<u32>>,
+}
+
+impl Texts {
+    fn get(&self, id: u32) -> &[u8] {
+        self.spans
+            .get(id as usize)
+            .map_or(&[], |s| &self.arena[s.start as usize..s.end as usize])
+    }
+
+    fn place(&mut self, id: u32, bytes: &[u8]) -> Result<()> {
+        let index = id as usize;
+        if bytes.is_empty() || self.arena.len() + bytes.len() > u32::MAX as usize {
+            return Err(Error::value(format!(
+                "token {id} has {} bytes; at least 1 and 4 GiB for all together are allowed",
+                bytes.len()
+            )));
+        }
+        if index >= MAX_VOCAB_SIZE {
+            return Err(Error::value(format!(
+                "token {} has id {id}; ids up to {} are allowed",
+                shown(bytes),
+                MAX_VOCAB_SIZE - 1
+            )));
+        }
+        if index >= self.spans.len() {
+            self.spans.resize(index + 1, 0..0);
+        }
+        if !self.spans[index].is_empty() {
+            return Err(Error::value(format!(
+                "id {id} is given to {} and to {}",
+                shown(self.get(id)),
+                shown(bytes)
+            )));
+        }
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        self.spans[index] = start..self.arena.len() as u32;
+        Ok(())
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    FxBuildHasher.hash_one(bytes)
+}
 
 /// Longest token that a table of ranks may bring: finding its merge costs the square of its length. o200k's longest
 /// has 128 bytes.
@@ -72,38 +124,39 @@ impl Vocab {
         specials: &[(String, u32)],
     ) -> Result<Self> {
         let special = |(text, id): &(String, u32)| AddedToken::special(text.clone(), *id);
-        Self::with_added(tokens, merges, specials.iter().map(special).collect())
+        Self::with_added(tokens, specials.iter().map(special).collect())?.with_merges(merges)
     }
 
-    /// As [`Vocab::new`] with added tokens that need not be special.
+    /// The vocabulary of `tokens` (id and bytes) and added tokens, still without merges.
     ///
     /// # Errors
     /// As [`Vocab::new`].
     pub fn with_added<'a>(
         tokens: impl IntoIterator<Item = (u32, &'a [u8])>,
-        merges: Vec<Merge>,
         added: Vec<AddedToken>,
     ) -> Result<Self> {
-        let mut vocab = Self {
-            arena: Vec::new(),
-            spans: Vec::new(),
-            ids: FxHashMap::default(),
-            merges,
-            added,
-            only_merges: false,
-            unmade: OnceLock::new(),
-        };
+        let (mut texts, mut ids) = (Texts::default(), HashTable::new());
         for (id, bytes) in tokens {
-            vocab.place(id, bytes)?;
-            if let Some(other) = vocab.ids.insert(bytes.into(), id) {
+            texts.place(id, bytes)?;
+            let (hash, same) = (hash_of(bytes), |other: &u32| texts.get(*other) == bytes);
+            if let Some(other) = ids.find(hash, same) {
                 return Err(Error::value(format!(
                     "token {} has two ids, {other} and {id}",
                     shown(bytes)
                 )));
             }
+            ids.insert_unique(hash, id, |other| hash_of(texts.get(*other)));
         }
+        let mut vocab = Self {
+            texts,
+            ids,
+            merges: Vec::new(),
+            added,
+            only_merges: false,
+            unmade: OnceLock::new(),
+        };
         for byte in 0..=255u8 {
-            if !vocab.ids.contains_key([byte].as_slice()) {
+            if vocab.id(&[byte]).is_none() {
                 return Err(Error::value(format!(
                     "the vocabulary lacks the single byte {byte:#04x}; all 256 are needed"
                 )));
@@ -111,36 +164,45 @@ impl Vocab {
         }
         vocab.added.sort_by_key(|token| token.id);
         let mut named = FxHashSet::default();
-        for AddedToken { content, id, .. } in vocab.added.clone() {
+        for AddedToken { content, id, .. } in &vocab.added {
             if content.is_empty() {
                 return Err(Error::value("a special token is empty"));
             }
-            vocab.place(id, content.as_bytes())?;
-            if let Some(content) = named.replace(content) {
+            vocab.texts.place(*id, content.as_bytes())?;
+            if !named.insert(content) {
                 return Err(Error::value(format!(
                     "special token {content:?} is given twice"
                 )));
             }
         }
-        let len = vocab.spans.len() as u32;
-        for m in &vocab.merges {
+        Ok(vocab)
+    }
+
+    /// The vocabulary with these merges.
+    ///
+    /// # Errors
+    /// As [`Vocab::new`].
+    pub fn with_merges(mut self, merges: Vec<Merge>) -> Result<Self> {
+        let len = self.len() as u32;
+        for m in &merges {
             if m.left >= len || m.right >= len || m.id >= len {
                 return Err(Error::value(format!(
                     "merge of {} and {} into {} names an id beyond {len}",
                     m.left, m.right, m.id
                 )));
             }
-            let joined = [vocab.bytes(m.left), vocab.bytes(m.right)].concat();
-            if joined.as_slice() != vocab.bytes(m.id) || vocab.id(&joined) != Some(m.id) {
+            let [left, right, whole] = [m.left, m.right, m.id].map(|id| self.bytes(id));
+            if whole.strip_prefix(left) != Some(right) || self.is_added(m.id) {
                 return Err(Error::value(format!(
                     "merge of {} and {} does not spell token {}",
-                    shown(vocab.bytes(m.left)),
-                    shown(vocab.bytes(m.right)),
-                    shown(vocab.bytes(m.id))
+                    shown(left),
+                    shown(right),
+                    shown(whole)
                 )));
             }
         }
-        Ok(vocab)
+        self.merges = merges;
+        Ok(self)
     }
 
     /// The vocabulary of a trainer: bytes 0-255, the merges from id 256 on, then `specials` in the order given.
@@ -175,71 +237,53 @@ impl Vocab {
                 bytes.len()
             )));
         }
-        let mut vocab = Self::new(
-            ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice())),
-            Vec::new(),
-            specials,
-        )?;
+        let tokens = ranks.iter().map(|(bytes, id)| (*id, bytes.as_slice()));
+        let mut vocab = Self::new(tokens, Vec::new(), specials)?;
         vocab.merges = vocab.recovered_merges();
         Ok(vocab)
     }
 
-    fn place(&mut self, id: u32, bytes: &[u8]) -> Result<()> {
-        let index = id as usize;
-        if bytes.is_empty() || self.arena.len() + bytes.len() > u32::MAX as usize {
-            return Err(Error::value(format!(
-                "token {id} has {} bytes; at least 1 and 4 GiB for all together are allowed",
-                bytes.len()
-            )));
-        }
-        if index >= MAX_VOCAB_SIZE {
-            return Err(Error::value(format!(
-                "token {} has id {id}; ids up to {} are allowed",
-                shown(bytes),
-                MAX_VOCAB_SIZE - 1
-            )));
-        }
-        if index >= self.spans.len() {
-            self.spans.resize(index + 1, 0..0);
-        }
-        if !self.spans[index].is_empty() {
-            return Err(Error::value(format!(
-                "id {id} is given to {} and to {}",
-                shown(self.bytes(id)),
-                shown(bytes)
-            )));
-        }
-        let start = self.arena.len() as u32;
-        self.arena.extend_from_slice(bytes);
-        self.spans[index] = start..self.arena.len() as u32;
-        Ok(())
-    }
-
     /// The merge of each token of two and more bytes, in order of id; unreachable tokens have none.
     fn recovered_merges(&self) -> Vec<Merge> {
+        const NONE: u32 = u32::MAX;
+        let two = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+        let mut of_two = vec![NONE; 1 << 16];
+        for (id, bytes) in self.tokens().filter(|(_, bytes)| bytes.len() == 2) {
+            of_two[two(bytes)] = id;
+        }
         let mut merges = Vec::with_capacity(self.ids.len());
-        let mut parts: Vec<(u32, u32)> = Vec::new(); // (start, id) of each part
-        for id in 0..self.spans.len() as u32 {
-            let bytes = self.bytes(id);
-            if bytes.len() < 2 || self.is_added(id) {
-                continue;
+        // Where each part begins, and the rank of what it makes with the next.
+        let (mut starts, mut ranks) = (Vec::new(), Vec::new());
+        for (id, bytes) in self.tokens().filter(|(_, bytes)| bytes.len() > 1) {
+            starts.clear();
+            starts.extend(0..=bytes.len());
+            ranks.clear();
+            ranks.extend(bytes.windows(2).map(|bytes| of_two[two(bytes)]));
+            while ranks.len() > 1 {
+                let (at, _) = (0..)
+                    .zip(&ranks)
+                    .min_by_key(|(_, rank)| **rank)
+                    .expect("two or more");
+                if ranks[at] == NONE {
+                    break;
+                }
+                starts.remove(at + 1);
+                ranks.remove(at);
+                for at in at.saturating_sub(1)..ranks.len().min(at + 1) {
+                    ranks[at] = self.id(&bytes[starts[at]..starts[at + 2]]).unwrap_or(NONE);
+                }
             }
-            parts.clear();
-            parts.extend((0u32..).zip(bytes.iter().map(|&b| self.ids[[b].as_slice()])));
-            while parts.len() > 2 {
-                let end = |i: usize| parts.get(i + 2).map_or(bytes.len(), |p| p.0 as usize);
-                let best = (0..parts.len() - 1)
-                    .filter_map(|i| {
-                        let rank = *self.ids.get(&bytes[parts[i].0 as usize..end(i)])?;
-                        (rank < id).then_some((rank, i))
-                    })
-                    .min();
-                let Some((rank, i)) = best else { break };
-                parts[i].1 = rank;
-                parts.remove(i + 1);
-            }
-            if let [(_, left), (_, right)] = parts[..] {
-                merges.push(Merge { left, right, id });
+            if let [_, middle, _] = starts[..] {
+                let part = |bytes| {
+                    self.id(bytes)
+                        .expect("bytes and what ranks have made are tokens")
+                };
+                let (left, right) = bytes.split_at(middle);
+                merges.push(Merge {
+                    left: part(left),
+                    right: part(right),
+                    id,
+                });
             }
         }
         merges
@@ -247,29 +291,28 @@ impl Vocab {
 
     /// Highest id + 1; holes count.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.texts.spans.len()
     }
 
     /// Never: a vocabulary has at least the 256 bytes.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.texts.spans.is_empty()
     }
 
     /// The bytes of an id (of a special token its text); empty for holes and ids beyond the vocabulary.
     pub fn bytes(&self, id: u32) -> &[u8] {
-        self.spans
-            .get(id as usize)
-            .map_or(&[], |s| &self.arena[s.start as usize..s.end as usize])
+        self.texts.get(id)
     }
 
     /// The id of an ordinary token.
     pub fn id(&self, bytes: &[u8]) -> Option<u32> {
-        self.ids.get(bytes).copied()
+        let same = |id: &u32| self.bytes(*id) == bytes;
+        self.ids.find(hash_of(bytes), same).copied()
     }
 
     /// Ordinary tokens in order of id.
     pub fn tokens(&self) -> impl Iterator<Item = (u32, &[u8])> {
-        (0..self.spans.len() as u32)
+        (0..self.len() as u32)
             .map(|id| (id, self.bytes(id)))
             .filter(|(id, bytes)| !bytes.is_empty() && !self.is_added(*id))
     }

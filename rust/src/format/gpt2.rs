@@ -2,12 +2,13 @@
 //!
 //! Neither file says which pattern splits the text; it is GPT-2's.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
 use serde::Serializer as _;
 
-use super::hf_model::Entries;
+use super::hf_model::{Entries, Text};
 use super::{byte_level, files, in_file, merged_only, named_specials, vocab_of};
 use crate::encode::unmade;
 use crate::error::{Error, Result};
@@ -33,20 +34,22 @@ pub fn load(vocab_json: &Path, merges_txt: &Path, specials: &[String]) -> Result
 }
 
 /// Tokens with their bytes read.
-pub(super) fn byte_level_tokens(tokens: &[(String, u32)]) -> Result<Vec<(Vec<u8>, u32)>> {
-    let read = |(spelt, id): &(String, u32)| {
-        let bytes = byte_level::read(spelt).filter(|bytes| !bytes.is_empty());
+pub(super) fn byte_level_tokens<'a>(
+    tokens: &'a [(Text<'_>, u32)],
+) -> Result<Vec<(Cow<'a, [u8]>, u32)>> {
+    let read = |(spelt, id): &'a (Text<'_>, u32)| {
+        let bytes = byte_level::read(&spelt.0).filter(|bytes| !bytes.is_empty());
         bytes.map(|bytes| (bytes, *id)).ok_or_else(|| {
             Error::value(format!(
                 "token {id}, {}, is neither spelt in the byte-level alphabet nor a special token",
-                shown(spelt.as_bytes())
+                shown(spelt.as_ref())
             ))
         })
     };
     tokens.iter().map(read).collect()
 }
 
-fn parse_merges(content: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+fn parse_merges(content: &[u8]) -> Result<Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)>> {
     let mut merges = Vec::new();
     for (number, line) in (1..).zip(content.split(|&byte| byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -82,7 +85,7 @@ pub fn save(vocab: &Vocab, folder: &Path) -> Result<()> {
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let mut json = Vec::new();
-    let entries = super::hf_model::spelt_tokens(vocab);
+    let entries = spelt_tokens(vocab);
     serde_json::Serializer::new(&mut json)
         .collect_map(entries)
         .map_err(|error| Error::value(error.to_string()))?;
@@ -95,4 +98,16 @@ pub fn save(vocab: &Vocab, folder: &Path) -> Result<()> {
     }
     files::write(&folder.join("vocab.json"), &json)?;
     files::write(&folder.join("merges.txt"), merges.as_bytes())
+}
+
+/// Every id's token as vocab.json spells it, in order of id; added tokens as their text.
+fn spelt_tokens(vocab: &Vocab) -> impl Iterator<Item = (String, u32)> {
+    let mut added = vocab.added().iter().peekable();
+    (0..vocab.len() as u32).filter_map(move |id| {
+        if let Some(token) = added.next_if(|token| token.id == id) {
+            return Some((token.content.clone(), id));
+        }
+        let bytes = vocab.bytes(id);
+        (!bytes.is_empty()).then(|| (byte_level::spell(bytes), id))
+    })
 }

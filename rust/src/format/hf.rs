@@ -1,5 +1,6 @@
 //! Hugging Face's tokenizer.json: byte-level BPE in and out. Other kinds are refused by name.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -8,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
 use super::gpt2::byte_level_tokens;
-use super::hf_model::{File, Model, VocabField, spelt_tokens};
+use super::hf_model::{File, Model, Text, VocabField};
 use super::regex::{To, escape, translate};
 use super::{byte_level, files, in_file, merged_only, vocab_of};
 use crate::encode::unmade;
@@ -53,12 +54,12 @@ pub fn load(path: &Path) -> Result<(Vocab, Pattern)> {
 }
 
 /// The content of a tokenizer.json.
-pub(super) fn parse(content: &[u8]) -> Result<File> {
+pub(super) fn parse(content: &[u8]) -> Result<File<'_>> {
     serde_json::from_slice(content).map_err(|error| Error::value(error.to_string()))
 }
 
 /// The vocabulary of a tokenizer.json.
-pub(super) fn read_vocab(file: File) -> Result<Vocab> {
+pub(super) fn read_vocab(file: File<'_>) -> Result<Vocab> {
     let Model {
         kind,
         dropout,
@@ -102,25 +103,18 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
     let mut tokens = entries.0;
     if let Some((text, id)) = tokens
         .iter()
-        .find(|(text, id)| added.get(text).is_some_and(|token| token.id != *id))
+        .find(|(text, id)| added.get(&*text.0).is_some_and(|token| token.id != *id))
     {
         return Err(Error::value(format!(
-            "{text:?} has id {id} in the vocabulary, another as added token"
+            "{:?} has id {id} in the vocabulary, another as added token",
+            text.0
         )));
     }
-    tokens.retain(|(text, _)| !added.contains_key(text));
+    tokens.retain(|(text, _)| !added.contains_key(&*text.0));
     let tokens = byte_level_tokens(&tokens)?;
-    let read = |part: &str| {
-        byte_level::read(part).ok_or_else(|| {
-            Error::value(format!(
-                "merge of {}, which is no token",
-                shown(part.as_bytes())
-            ))
-        })
-    };
     let merges = merges
         .iter()
-        .map(|pair| Ok((read(&pair.0)?, read(&pair.1)?)));
+        .map(|pair| Ok((read_part(&pair.0)?, read_part(&pair.1)?)));
     let merges = merges.collect::<Result<Vec<_>>>()?;
     let added = added.into_values().collect();
     let vocab = vocab_of(&tokens, merges.into_iter(), added)?;
@@ -131,7 +125,16 @@ pub(super) fn read_vocab(file: File) -> Result<Vocab> {
     })
 }
 
-fn read_pattern(file: &File) -> Result<Pattern> {
+fn read_part<'a>(part: &'a Text<'_>) -> Result<Cow<'a, [u8]>> {
+    byte_level::read(&part.0).ok_or_else(|| {
+        Error::value(format!(
+            "merge of {}, which is no token",
+            shown(part.as_ref())
+        ))
+    })
+}
+
+fn read_pattern(file: &File<'_>) -> Result<Pattern> {
     // The kind of model is the better thing to say about a file of another kind.
     if let Some(kind) = file.model.kind.as_deref().filter(|kind| *kind != "BPE") {
         return Err(Error::value(format!(
@@ -294,22 +297,26 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
         "    \"ignore_merges\": {},\n    \"vocab\": {{",
         !vocab.only_merges() && !unmade(vocab).is_empty()
     );
-    let mut separator = "\n";
-    for (spelt, id) in spelt_tokens(vocab) {
-        let _ = write!(text, "{separator}      {}: {id}", Value::String(spelt));
-        separator = ",\n";
+    let mut separator = "\n      ";
+    let mut added = vocab.added().iter().peekable();
+    for id in (0..vocab.len() as u32).filter(|id| !vocab.bytes(*id).is_empty()) {
+        text += separator;
+        match added.next_if(|token| token.id == id) {
+            Some(token) => text += &json!(token.content).to_string(),
+            None => byte_level::push_json(vocab.bytes(id), &mut text),
+        }
+        let _ = write!(text, ": {id}");
+        separator = ",\n      ";
     }
     text += "\n    },\n    \"merges\": [";
-    separator = "\n";
+    separator = "\n      [";
     for merge in vocab.merges() {
-        let spelt = |id| Value::String(byte_level::spell(vocab.bytes(id)));
-        let _ = write!(
-            text,
-            "{separator}      [{},{}]",
-            spelt(merge.left),
-            spelt(merge.right)
-        );
-        separator = ",\n";
+        text += separator;
+        byte_level::push_json(vocab.bytes(merge.left), &mut text);
+        text.push(',');
+        byte_level::push_json(vocab.bytes(merge.right), &mut text);
+        text.push(']');
+        separator = ",\n      [";
     }
     text += "\n    ]\n  }\n}\n";
     Ok(text.into_bytes())

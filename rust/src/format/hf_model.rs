@@ -1,30 +1,30 @@
 //! What tokenizer.json holds, as far as byte-level BPE needs it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::byte_level;
 use crate::added::AddedToken;
-use crate::vocab::Vocab;
 
-/// A tokenizer.json.
+/// A tokenizer.json; its long lists borrow from the file's content.
 #[derive(Deserialize)]
-pub struct File {
+pub struct File<'a> {
     #[serde(default)]
     pub added_tokens: Option<Vec<AddedToken>>,
     #[serde(default)]
     pub normalizer: Value,
     #[serde(default)]
     pub pre_tokenizer: Value,
-    pub model: Model,
+    #[serde(borrow)]
+    pub model: Model<'a>,
 }
 
 /// The model of a tokenizer.json.
 #[derive(Deserialize)]
-pub struct Model {
+pub struct Model<'a> {
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
     #[serde(default)]
@@ -35,36 +35,46 @@ pub struct Model {
     pub end_of_word_suffix: Option<String>,
     #[serde(default)]
     pub ignore_merges: bool,
-    #[serde(default)]
-    pub vocab: Option<VocabField>,
-    #[serde(default)]
-    pub merges: Option<Vec<Pair>>,
+    #[serde(default, borrow)]
+    pub vocab: Option<VocabField<'a>>,
+    #[serde(default, borrow)]
+    pub merges: Option<Vec<Pair<'a>>>,
+}
+
+/// A text that needs no copy unless it has escapes.
+#[derive(Deserialize)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl AsRef<[u8]> for Text<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 /// A vocabulary: a map in BPE, something else in other kinds of model.
-pub enum VocabField {
-    Entries(Entries),
+pub enum VocabField<'a> {
+    Entries(Entries<'a>),
     Other,
 }
 
 /// Tokens and ids in the file's order, repeated ones kept for the refusal.
-pub struct Entries(pub Vec<(String, u32)>);
+pub struct Entries<'a>(pub Vec<(Text<'a>, u32)>);
 
 /// A merge, written as "a b" or as a list of the two.
-pub struct Pair(pub String, pub String);
+pub struct Pair<'a>(pub Text<'a>, pub Text<'a>);
 
-impl<'de> Deserialize<'de> for VocabField {
+impl<'de: 'a, 'a> Deserialize<'de> for VocabField<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
         impl<'de> Visitor<'de> for Any {
-            type Value = VocabField;
+            type Value = VocabField<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a vocabulary")
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<VocabField, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 entries(map).map(VocabField::Entries)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<VocabField, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(VocabField::Other)
             }
@@ -73,15 +83,15 @@ impl<'de> Deserialize<'de> for VocabField {
     }
 }
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Map;
         impl<'de> Visitor<'de> for Map {
-            type Value = Entries;
+            type Value = Entries<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tokens and ids")
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
                 entries(map)
             }
         }
@@ -89,31 +99,35 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-fn entries<'de, A: MapAccess<'de>>(mut map: A) -> Result<Entries, A::Error> {
+fn entries<'de, A: MapAccess<'de>>(mut map: A) -> Result<Entries<'de>, A::Error> {
     let mut entries = Vec::new();
-    while let Some(entry) = map.next_entry::<String, u32>()? {
+    while let Some(entry) = map.next_entry()? {
         entries.push(entry);
     }
     Ok(Entries(entries))
 }
 
-impl<'de> Deserialize<'de> for Pair {
+impl<'de: 'a, 'a> Deserialize<'de> for Pair<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = Pair;
+            type Value = Pair<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a merge of two tokens")
             }
-            fn visit_str<E: serde::de::Error>(self, pair: &str) -> Result<Pair, E> {
-                let two = pair
-                    .split_once(' ')
-                    .filter(|(_, right)| !right.contains(' '));
-                let (left, right) =
-                    two.ok_or_else(|| E::custom(format!("{pair:?} is no merge of two tokens")))?;
-                Ok(Pair(left.into(), right.into()))
+            fn visit_borrowed_str<E: serde::de::Error>(
+                self,
+                pair: &'de str,
+            ) -> Result<Pair<'de>, E> {
+                let (left, right) = split(pair)?;
+                Ok(Pair(Text(left.into()), Text(right.into())))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pair, A::Error> {
+            fn visit_str<E: serde::de::Error>(self, pair: &str) -> Result<Pair<'de>, E> {
+                let (left, right) = split(pair)?;
+                let text = |part: &str| Text(part.to_string().into());
+                Ok(Pair(text(left), text(right)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pair<'de>, A::Error> {
                 let pair = seq.next_element()?.zip(seq.next_element()?);
                 match (pair, seq.next_element::<IgnoredAny>()?) {
                     (Some((left, right)), None) => Ok(Pair(left, right)),
@@ -125,14 +139,9 @@ impl<'de> Deserialize<'de> for Pair {
     }
 }
 
-/// Every id's token as JSON files spell it, in order of id; added tokens as their text.
-pub fn spelt_tokens(vocab: &Vocab) -> impl Iterator<Item = (String, u32)> {
-    let mut added = vocab.added().iter().peekable();
-    (0..vocab.len() as u32).filter_map(move |id| {
-        if let Some(token) = added.next_if(|token| token.id == id) {
-            return Some((token.content.clone(), id));
-        }
-        let bytes = vocab.bytes(id);
-        (!bytes.is_empty()).then(|| (byte_level::spell(bytes), id))
-    })
+fn split<E: serde::de::Error>(pair: &str) -> Result<(&str, &str), E> {
+    let two = pair
+        .split_once(' ')
+        .filter(|(_, right)| !right.contains(' '));
+    two.ok_or_else(|| E::custom(format!("{pair:?} is no merge of two tokens")))
 }

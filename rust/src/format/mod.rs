@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use crate::added::AddedToken;
 use crate::encode::unmade;
@@ -34,21 +34,16 @@ pub fn vocab_of<K: AsRef<[u8]>>(
     let ids = tokens.iter().map(|(_, id)| *id);
     let added_ids = added.iter().map(|token| token.id);
     check_ids(tokens.len() + added.len(), ids.chain(added_ids))?;
-    let ids: FxHashMap<&[u8], u32> = tokens.iter().map(|(k, id)| (k.as_ref(), *id)).collect();
-    let mut made: FxHashSet<u32> = tokens
-        .iter()
-        .filter(|(bytes, _)| bytes.as_ref().len() == 1)
-        .map(|(_, id)| *id)
-        .collect();
+    let vocab = Vocab::with_added(tokens.iter().map(|(k, id)| (*id, k.as_ref())), added)?;
     let mut seen = FxHashSet::default();
-    let mut listed = Vec::new();
+    let mut listed = Vec::with_capacity(merges.size_hint().0);
     let mut joined = Vec::new();
     for (number, (left, right)) in (1..).zip(merges) {
         joined.clear();
         joined.extend_from_slice(left.as_ref());
         joined.extend_from_slice(right.as_ref());
         let id = |bytes: &[u8]| {
-            ids.get(bytes).copied().ok_or_else(|| {
+            vocab.id(bytes).ok_or_else(|| {
                 Error::value(format!(
                     "merge {number} names {}, which is no token",
                     shown(bytes)
@@ -66,32 +61,39 @@ pub fn vocab_of<K: AsRef<[u8]>>(
                 "merge {number}, {left} {right}, is listed twice"
             )));
         }
-        if made.contains(&merge.left) && made.contains(&merge.right) {
-            made.insert(merge.id);
-        }
         listed.push(merge);
     }
+    check_order(&vocab, &listed)?;
+    vocab.with_merges(listed)
+}
+
+/// Refuses merges that come before the merges that make their parts. In a table of ranks, whose merges are in order of
+/// id, a token may come before its parts; there only merges of parts that nothing makes are refused.
+fn check_order(vocab: &Vocab, merges: &[Merge]) -> Result<()> {
+    let mut made: Vec<bool> = (0..vocab.len() as u32)
+        .map(|id| vocab.bytes(id).len() == 1)
+        .collect();
+    let make = |made: &mut [bool], merge: &Merge| {
+        made[merge.id as usize] |= made[merge.left as usize] && made[merge.right as usize];
+    };
+    merges.iter().for_each(|merge| make(&mut made, merge));
     // Some files list every split of a token, later parts among them; one split must come in order.
-    if let Some(at) = listed.iter().position(|merge| !made.contains(&merge.id)) {
-        let Merge { left, right, .. } = listed[at];
-        let bytes = |id| {
-            tokens
-                .iter()
-                .find(|(_, other)| *other == id)
-                .map_or(&[][..], |(k, _)| k.as_ref())
-        };
-        return Err(Error::value(format!(
-            "merge {}, {} {}, comes before the merges that make its parts",
-            at + 1,
-            shown(bytes(left)),
-            shown(bytes(right)),
-        )));
+    let not_made = |made: &[bool]| merges.iter().position(|merge| !made[merge.id as usize]);
+    if not_made(&made).is_some() && merges.is_sorted_by_key(|merge| merge.id) {
+        let mut by_length: Vec<_> = merges.iter().collect();
+        by_length.sort_by_key(|merge| vocab.bytes(merge.id).len());
+        by_length.iter().for_each(|merge| make(&mut made, merge));
     }
-    Vocab::with_added(
-        tokens.iter().map(|(k, id)| (*id, k.as_ref())),
-        listed,
-        added,
-    )
+    let Some(at) = not_made(&made) else {
+        return Ok(());
+    };
+    let Merge { left, right, .. } = merges[at];
+    Err(Error::value(format!(
+        "merge {}, {} {}, comes before the merges that make its parts",
+        at + 1,
+        shown(vocab.bytes(left)),
+        shown(vocab.bytes(right)),
+    )))
 }
 
 /// The vocabulary under the rule of readers that know nothing but merges; see [`Vocab::only_merges`].

@@ -68,7 +68,7 @@ pub(super) fn parts_of(state: State<'_>) -> Result<(Vocab, Pattern)> {
     let added = added
         .into_iter()
         .map(|(text, id, flags)| AddedToken::with_flags(text, id, flags));
-    let mut vocab = Vocab::with_added(tokens, merges.collect(), added.collect())?;
+    let mut vocab = Vocab::with_added(tokens, added.collect())?.with_merges(merges.collect())?;
     vocab.set_only_merges(only_merges);
     Ok((vocab, Pattern::new(&pattern)?))
 }
