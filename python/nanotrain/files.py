@@ -68,10 +68,11 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+def sha256(path: Path, start: int = 0) -> str:
+    """The SHA-256 of a file's bytes from `start` on, in hexadecimal."""
     digest, buffer = hashlib.sha256(), bytearray(1 << 20)
     with path.open("rb") as file:
+        file.seek(start)
         while count := file.readinto(buffer):
             digest.update(memoryview(buffer)[:count])
     return digest.hexdigest()

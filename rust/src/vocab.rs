@@ -416,4 +416,19 @@ mod tests {
         assert_eq!(forwards, backwards);
         assert_ne!(forwards, vocab(tokens().collect()));
     }
+
+    #[test]
+    fn merges_that_do_not_spell_their_token_are_refused() {
+        let vocab = Vocab::trained(&[(97, 98)], &["<|bos|>".to_string()]).unwrap();
+        let merged = |[left, right, id]: [u32; 3]| {
+            let merged = vocab.clone().with_merges(vec![Merge { left, right, id }]);
+            merged.map_err(|error| error.to_string())
+        };
+        assert_eq!(merged([97, 98, 256]), Ok(vocab.clone()));
+        for wrong in [[98, 97, 256], [97, 97, 256], [97, 98, 97], [60, 98, 257]] {
+            let error = merged(wrong).unwrap_err();
+            assert!(error.contains("does not spell token"), "{error}");
+        }
+        assert!(merged([97, 98, 258]).unwrap_err().contains("beyond 258"));
+    }
 }

@@ -77,10 +77,13 @@ def test_documents_come_back_in_order(tok, corpus, documents, tmp_path, bos, sha
     assert max(map(len, shards.arrays)) <= shard_tokens
     assert shards.tokenizer == tok
     # A document that fits a shard is not cut.
-    for array, path in zip(shards.arrays, sorted(out.glob("train_*.bin")), strict=True):
-        header = np.fromfile(path, "<i4", 256)
+    infos = shards.manifest["splits"]["train"]["shards"]
+    for array, info in zip(shards.arrays, infos, strict=True):
+        file = (out / info["name"]).read_bytes()
+        header = np.frombuffer(file, "<i4", 256)
         assert header[:3].tolist() == [20240520, 1, len(array)]
         assert not header[3:].any()
+        assert info["ids_sha256"] == hashlib.sha256(file[1024:]).hexdigest()
     if bos:
         firsts = [array[0] == bos_id for array in shards.arrays]
         big = len(max(read, key=len))

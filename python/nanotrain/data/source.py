@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanobpe.shards import HEADER_BYTES
 from nanotrain import files
 from nanotrain.errors import RunError
 
@@ -64,7 +65,7 @@ class Source:
 
 
 def _verify(shards: Shards) -> None:
-    """Compares every shard with its checksum in the manifest.
+    """Compares every shard's ids with their checksum in the manifest; `Shards` read the headers.
 
     Raises:
         RunError: If one differs; the message names it.
@@ -72,9 +73,11 @@ def _verify(shards: Shards) -> None:
     infos = shards.manifest["splits"][shards.split]["shards"]
     # hashlib lets go of the interpreter lock, so threads share the work.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(lambda info: files.sha256(shards.folder / info["name"]), infos)
+        digests = pool.map(
+            lambda info: files.sha256(shards.folder / info["name"], HEADER_BYTES), infos
+        )
         for info, digest in zip(infos, digests, strict=True):
-            if digest != info["sha256"]:
+            if digest != info["ids_sha256"]:
                 raise RunError(
                     f"{shards.folder / info['name']} does not match its checksum in the manifest",
                     "encode the corpus again",

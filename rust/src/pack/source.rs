@@ -124,7 +124,7 @@ impl Source {
             }
             Self::Shards(shards) => {
                 for info in shards.infos() {
-                    hasher.update(info.sha256.as_bytes());
+                    hasher.update(info.ids_sha256.as_bytes());
                 }
             }
         }

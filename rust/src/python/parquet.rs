@@ -1,6 +1,5 @@
 //! `_core.ParquetFile`: local, or read through a function.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +10,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
-use crate::error::Error;
-use crate::feed::parquet::ParquetFile;
+use crate::feed::parquet::{LocalFile, ParquetFile};
 
 /// The least that is asked for at once: what is far away takes as long for a byte.
 const AHEAD: usize = 1 << 20;
@@ -34,7 +32,7 @@ impl PyParquetFile {
         let remote = remote.map(|(size, read)| Remote::new(size, read));
         let file = py.detach(|| match &remote {
             Some(remote) => ParquetFile::open(&name, remote.clone()),
-            None => ParquetFile::open(&name, File::open(&name).map_err(Error::io(&name))?),
+            None => ParquetFile::open(&name, LocalFile::open(&name)?),
         });
         match file {
             Ok(file) => Ok(Self { file, remote }),

@@ -295,15 +295,15 @@ impl ShardSink {
     ///
     /// # Errors
     /// As [`ShardWriter::part`].
-    pub(super) fn part(&mut self, split: usize, part: Part<'_>, stop: &AtomicBool) -> Result<()> {
+    pub(super) fn part(&mut self, split: usize, part: Part<'_>) -> Result<()> {
         let vocab = &self.vocab;
         self.writer
-            .part(split, part, &|id| vocab.bytes(id).len() as u64, stop)
+            .part(split, part, &|id| vocab.bytes(id).len() as u64)
     }
 }
 
 impl Sink for ShardSink {
-    fn take(&mut self, encoded: &Encoded, stop: &AtomicBool) -> Result<()> {
+    fn take(&mut self, encoded: &Encoded, _: &AtomicBool) -> Result<()> {
         for (ids, piece) in encoded.iter() {
             self.split = piece.split.unwrap_or(self.split);
             let part = Part {
@@ -311,13 +311,13 @@ impl Sink for ShardSink {
                 bytes: piece.bytes,
                 begins: piece.begins,
             };
-            self.part(self.split, part, stop)?;
+            self.part(self.split, part)?;
         }
         Ok(())
     }
 
-    fn finish(&mut self, stop: &AtomicBool) -> Result<Option<String>> {
-        Ok(Some(self.writer.finish(stop)?.to_json()))
+    fn finish(&mut self, _: &AtomicBool) -> Result<Option<String>> {
+        Ok(Some(self.writer.finish()?.to_json()))
     }
 
     fn abandon(&mut self) -> bool {

@@ -11,11 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -146,8 +145,8 @@ pub struct ShardInfo {
     pub tokens: u64,
     /// Bytes of their text.
     pub bytes: u64,
-    /// Of the whole file.
-    pub sha256: String,
+    /// SHA-256 of the ids as they lie in the file: the header before them follows from the rest.
+    pub ids_sha256: String,
     /// Where documents begin, when no BOS tells it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub index: Option<IndexInfo>,
@@ -158,7 +157,7 @@ pub struct ShardInfo {
 pub struct IndexInfo {
     /// Its name in the folder.
     pub name: String,
-    /// Of the whole file.
+    /// SHA-256 of the whole file.
     pub sha256: String,
 }
 
@@ -235,23 +234,6 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 fn temporary(path: &Path) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.tmp"))
-}
-
-/// SHA-256 of a file; `proceed` is asked every few MiB and stops it by false.
-fn sha256_file(path: &Path, proceed: &mut dyn FnMut(u64) -> bool) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut block).map_err(Error::io(path))?;
-        if read == 0 {
-            return Ok(hex(&hasher.finalize()));
-        }
-        hasher.update(&block[..read]);
-        if !proceed(read as u64) {
-            return Err(Error::Interrupted);
-        }
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,20 +3,23 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    HEADER_BYTES, IndexInfo, ShardInfo, header, hex, lay_out, sha256_file, temporary, write_whole,
-};
+use super::{HEADER_BYTES, IndexInfo, ShardInfo, header, hex, lay_out, temporary, write_whole};
 use crate::error::{Error, Result};
 
+/// Bytes after which the disk is told to begin: with all of them at the end, completing a shard of 100 million tokens
+/// took 0.1 seconds longer.
+const WRITTEN_AT_ONCE: u64 = 8 << 20;
+
 /// A place in a shard.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Mark {
-    pub(super) tokens: u64,
-    pub(super) bytes: u64,
+#[derive(Clone, Default)]
+struct Mark {
+    tokens: u64,
+    bytes: u64,
+    /// Of the ids before it.
+    sha256: Sha256,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -34,9 +37,13 @@ pub(super) struct OpenShard {
     file: Option<BufWriter<File>>,
     pub(super) known: Option<ShardInfo>,
     pub(super) count: Count,
-    pub(super) starts: Vec<u32>,
+    starts: Vec<u32>,
+    /// Of the ids so far.
+    sha256: Sha256,
     /// Where the document begins that is being written; the shard's start for the rest of one.
-    pub(super) document: Mark,
+    document: Mark,
+    /// How much of the file the disk has been told of.
+    told: u64,
 }
 
 impl OpenShard {
@@ -47,7 +54,9 @@ impl OpenShard {
             known,
             count: Count::default(),
             starts: Vec::new(),
+            sha256: Sha256::new(),
             document: Mark::default(),
+            told: 0,
             path,
         };
         if shard.known.is_none() {
@@ -59,10 +68,28 @@ impl OpenShard {
                 .truncate(true)
                 .open(&name);
             let file = file.map_err(Error::io(&name))?;
-            shard.file = Some(BufWriter::with_capacity(1 << 18, file));
-            shard.write(&header(width, 0))?;
+            let mut file = BufWriter::with_capacity(1 << 18, file);
+            file.write_all(&header(width, 0))
+                .map_err(Error::io(&name))?;
+            shard.file = Some(file);
         }
         Ok(shard)
+    }
+
+    /// A document begins here.
+    pub(super) fn begin(&mut self) {
+        self.document = Mark {
+            tokens: self.count.tokens,
+            bytes: self.count.bytes,
+            sha256: self.sha256.clone(),
+        };
+        self.starts.push(self.count.tokens as u32);
+        self.count.documents += 1;
+    }
+
+    /// Whether the document that is being written began behind others.
+    pub(super) fn has_before(&self) -> bool {
+        self.document.tokens > 0
     }
 
     pub(super) fn append(&mut self, ids: &[u32], bytes: u64) -> Result<()> {
@@ -81,54 +108,64 @@ impl OpenShard {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self
-            .file
-            .as_mut()
-            .map_or(Ok(()), |file| file.write_all(bytes));
-        written.map_err(Error::io(&self.path))
+        let file = self.file.as_mut().expect("a known shard is not written");
+        self.sha256.update(bytes);
+        file.write_all(bytes).map_err(Error::io(&self.path))?;
+        let size = HEADER_BYTES as u64 + self.count.tokens * self.width as u64;
+        if size >= self.told + WRITTEN_AT_ONCE {
+            begin_writing(file.get_ref(), self.told);
+            self.told = size;
+        }
+        Ok(())
     }
 
     /// Copies the open document to the start of another shard and forgets it here; [`OpenShard::complete`] cuts it off.
     pub(super) fn move_document(&mut self, fresh: &mut Self) -> Result<()> {
-        let Mark { tokens, bytes } = self.document;
-        let size = (self.count.tokens - tokens) * self.width as u64;
-        let start = HEADER_BYTES as u64 + tokens * self.width as u64;
-        let writer = self
-            .file
-            .as_mut()
-            .expect("only a shard that is written is cut");
-        let mut document = writer
-            .flush()
-            .map_err(Error::io(&self.path))
-            .and_then(|()| {
-                let name = temporary(&self.path);
-                let mut file = File::open(&name).map_err(Error::io(&name))?;
-                file.seek(SeekFrom::Start(start))
-                    .map_err(Error::io(&name))?;
-                Ok(file.take(size))
-            })?;
-        let to = fresh
-            .file
-            .as_mut()
-            .expect("the shard after one that is written is not known");
-        std::io::copy(&mut document, to).map_err(Error::io(&fresh.path))?;
-        fresh.count = Count {
-            documents: 1,
-            tokens: self.count.tokens - tokens,
-            bytes: self.count.bytes - bytes,
-        };
-        fresh.starts.push(0);
+        let Mark {
+            tokens,
+            bytes,
+            sha256,
+        } = std::mem::take(&mut self.document);
+        fresh.begin();
+        fresh.count.tokens = self.count.tokens - tokens;
+        fresh.count.bytes = self.count.bytes - bytes;
+        let mut document = self.written_from(tokens)?;
+        let mut block = vec![0; 1 << 16];
+        loop {
+            let read = document.read(&mut block).map_err(Error::io(&self.path))?;
+            if read == 0 {
+                break;
+            }
+            fresh.write(&block[..read])?;
+        }
         self.count = Count {
             documents: self.count.documents - 1,
             tokens,
             bytes,
         };
+        self.sha256 = sha256;
         self.starts.pop();
         Ok(())
     }
 
+    /// What was written from a token on.
+    fn written_from(&mut self, token: u64) -> Result<File> {
+        let name = temporary(&self.path);
+        let file = self
+            .file
+            .as_mut()
+            .expect("only a shard that is written is cut");
+        let start = HEADER_BYTES as u64 + token * self.width as u64;
+        let opened = file.flush().and_then(|()| {
+            let mut file = File::open(&name)?;
+            file.seek(SeekFrom::Start(start))?;
+            Ok(file)
+        });
+        opened.map_err(Error::io(&name))
+    }
+
     /// Gives the shard its name. A known shard must have come out as it is on disk.
-    pub(super) fn complete(mut self, indexed: bool, stop: &AtomicBool) -> Result<ShardInfo> {
+    pub(super) fn complete(mut self, indexed: bool) -> Result<ShardInfo> {
         let Count {
             documents,
             tokens,
@@ -148,21 +185,7 @@ impl OpenShard {
                 .to_string_lossy()
                 .into_owned()
         };
-        let written = self.write_header(tokens);
-        written.map_err(Error::io(&self.path))?;
-        let temporary = temporary(&self.path);
-        let file = self.file.as_ref().map(BufWriter::get_ref);
-        // The disk writes while the processor hashes.
-        let (synced, sha256) = std::thread::scope(|scope| {
-            let syncing = scope.spawn(|| file.map_or(Ok(()), File::sync_all));
-            let sha256 = sha256_file(&temporary, &mut |_| !stop.load(Ordering::Relaxed));
-            let synced = syncing
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (synced, sha256)
-        });
-        synced.map_err(Error::io(&self.path))?;
-        let sha256 = sha256?;
+        self.finish_file(tokens).map_err(Error::io(&self.path))?;
         // No shard is there without its index, and after an interrupt no index without its shard.
         let index = if indexed {
             let path = self.path.with_extension("idx");
@@ -175,28 +198,26 @@ impl OpenShard {
         } else {
             None
         };
-        fs::rename(&temporary, &self.path).map_err(Error::io(&self.path))?;
+        fs::rename(temporary(&self.path), &self.path).map_err(Error::io(&self.path))?;
         self.file = None;
         Ok(ShardInfo {
             name: name(&self.path),
             documents,
             tokens,
             bytes,
-            sha256,
+            ids_sha256: hex(&std::mem::take(&mut self.sha256).finalize()),
             index,
         })
     }
 
-    fn write_header(&mut self, tokens: u64) -> std::io::Result<()> {
-        let writer = self
-            .file
-            .as_mut()
-            .expect("a shard that is not known has a file");
+    fn finish_file(&mut self, tokens: u64) -> std::io::Result<()> {
+        let writer = self.file.as_mut().expect("a known shard is not written");
         writer.flush()?;
         let file = writer.get_mut();
         file.set_len(HEADER_BYTES as u64 + tokens * self.width as u64)?;
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(&header(self.width, tokens))
+        file.write_all(&header(self.width, tokens))?;
+        file.sync_all()
     }
 }
 
@@ -208,3 +229,22 @@ impl Drop for OpenShard {
         }
     }
 }
+
+/// Asks the system to begin writing what lies behind `from`, and waits for nothing.
+#[cfg(target_os = "linux")]
+fn begin_writing(file: &File, from: u64) {
+    use std::os::fd::AsRawFd;
+
+    // SAFETY: the descriptor is open; nothing is read or written here, and a refusal only means a longer wait later.
+    unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            from as i64,
+            0,
+            libc::SYNC_FILE_RANGE_WRITE,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_writing(_: &File, _: u64) {}

@@ -87,7 +87,7 @@ impl ShuffleSink {
         if depth == 8 {
             // All keys are equal: one document, but for a collision, and too large to be held.
             while let Some(record) = records.next(stop)? {
-                self.hand_on(&record, stop)?;
+                self.hand_on(&record)?;
             }
         } else {
             let mut all = Vec::new();
@@ -97,13 +97,16 @@ impl ShuffleSink {
             // Stable: the parts of a document stay in order.
             all.sort_by_key(|record| record.key);
             for record in &all {
-                self.hand_on(record, stop)?;
+                if stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                self.hand_on(record)?;
             }
         }
         fs::remove_file(path).map_err(Error::io(path))
     }
 
-    fn hand_on(&mut self, record: &Record, stop: &AtomicBool) -> Result<()> {
+    fn hand_on(&mut self, record: &Record) -> Result<()> {
         let ids: Vec<u32> = record
             .ids
             .chunks_exact(4)
@@ -114,7 +117,7 @@ impl ShuffleSink {
             bytes: record.bytes,
             begins: record.begins,
         };
-        self.sink.part(usize::from(record.split), part, stop)
+        self.sink.part(usize::from(record.split), part)
     }
 }
 

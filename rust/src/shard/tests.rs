@@ -12,7 +12,6 @@ use super::encode::{Encoded, EncodedPiece, ShardSink, Sink, Splitter};
 use super::shuffle::ShuffleSink;
 use super::write::{Part, ShardWriter, Start};
 use super::{JOURNAL, MANIFEST, Manifest, Shards, verify};
-use crate::error::Error;
 use crate::vocab::Vocab;
 
 static GO: AtomicBool = AtomicBool::new(false);
@@ -58,12 +57,12 @@ fn write(
             let bytes = ids.iter().filter(|id| Some(**id) != bos).count() as u64;
             let length = |id: u32| u64::from(Some(id) != bos);
             writer
-                .part(0, Part { ids, bytes, begins }, &length, &GO)
+                .part(0, Part { ids, bytes, begins }, &length)
                 .unwrap();
             begins = false;
         }
     }
-    writer.finish(&GO).unwrap();
+    writer.finish().unwrap();
 }
 
 fn content(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -193,26 +192,4 @@ fn splits_follow_the_shares_and_the_text_alone() {
     for shares in [[0.5, 0.5, 0.5], [1.5, -0.5, 0.0], [f64::NAN, 0.5, 0.5]] {
         assert!(Splitter::new(&shares, 0).is_err());
     }
-}
-
-#[test]
-fn an_interrupt_while_a_shard_is_hashed_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let start = ShardWriter::start(folder.path(), plan(None), &["train"], 1 << 20, false).unwrap();
-    let Start::Writer(mut writer) = start else {
-        panic!("the folder was empty");
-    };
-    let part = Part {
-        ids: &[1, 2, 3],
-        bytes: 3,
-        begins: true,
-    };
-    writer.part(0, part, &|_| 1, &GO).unwrap();
-    let stopped = writer.finish(&AtomicBool::new(true));
-    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
-    assert!(!writer.abandon());
-    assert_eq!(
-        content(folder.path()).into_keys().collect::<Vec<_>>(),
-        [""; 0]
-    );
 }

@@ -1,15 +1,14 @@
 //! Writing shards: each is complete when it has its name, and the manifest comes last.
 //!
-//! A shard grows under a temporary name; when it is full it is synced, hashed, renamed and entered into the journal.
+//! A shard grows under a temporary name; when it is full it is synced, renamed and entered into the journal.
 //! A run that resumes goes through all documents again and only counts those of shards that the journal knows, so its
 //! result is that of an unbroken run by construction; counts that differ say that the inputs have changed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use super::open::{Mark, OpenShard};
+use super::open::OpenShard;
 use super::{HEADER_BYTES, JOURNAL, MANIFEST, Manifest, Split, write_whole};
 use crate::error::{Error, Result};
 
@@ -140,7 +139,7 @@ impl ShardWriter {
 
     /// Appends a part of a document to split number `split`.
     ///
-    /// `token_bytes` gives the length of an id's text. `stop` ends the work early.
+    /// `token_bytes` gives the length of an id's text.
     ///
     /// # Errors
     /// `Error::Io`; `Error::Value` if a resumed run meets other documents; `Error::Interrupted`.
@@ -149,7 +148,6 @@ impl ShardWriter {
         split: usize,
         part: Part<'_>,
         token_bytes: &dyn Fn(u32) -> u64,
-        stop: &AtomicBool,
     ) -> Result<()> {
         let Part {
             mut ids,
@@ -167,15 +165,9 @@ impl ShardWriter {
                 .as_ref()
                 .and_then(|open| Some((open, open.known.as_ref()?)));
             if known.is_some_and(|(open, known)| open.count.documents >= known.documents) {
-                self.close(split, stop)?;
+                self.close(split)?;
             }
-            let open = self.opened(split)?;
-            open.document = Mark {
-                tokens: open.count.tokens,
-                bytes: open.count.bytes,
-            };
-            open.starts.push(open.count.tokens as u32);
-            open.count.documents += 1;
+            self.opened(split)?.begin();
         }
         loop {
             let limit = self.shard_tokens;
@@ -185,9 +177,9 @@ impl ShardWriter {
             if ids.len() <= room {
                 return open.append(ids, bytes);
             }
-            if open.known.is_none() && open.document.tokens > 0 {
+            if open.known.is_none() && open.has_before() {
                 // The document began behind others: it moves, whole so far, to a shard of its own.
-                self.move_document(split, stop)?;
+                self.move_document(split)?;
                 continue;
             }
             let (here, rest) = ids.split_at(room);
@@ -197,7 +189,7 @@ impl ShardWriter {
                 .sum::<u64>()
                 .min(bytes);
             open.append(here, here_bytes)?;
-            self.close(split, stop)?;
+            self.close(split)?;
             (ids, bytes) = (rest, bytes - here_bytes);
         }
     }
@@ -206,7 +198,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// `Error::Io`; `Error::Value` if there was nothing to write, or a resumed run met other documents.
-    pub fn finish(&mut self, stop: &AtomicBool) -> Result<Manifest> {
+    pub fn finish(&mut self) -> Result<Manifest> {
         if self.counts()[1] == 0 {
             return Err(Error::value(
                 "there is nothing to write: the inputs hold no text",
@@ -214,7 +206,7 @@ impl ShardWriter {
         }
         for split in 0..self.splits.len() {
             if self.splits[split].open.is_some() {
-                self.close(split, stop)?;
+                self.close(split)?;
             }
             let writer = &self.splits[split];
             if writer.done.shards.len() < writer.before.shards.len() {
@@ -301,17 +293,17 @@ impl ShardWriter {
     }
 
     /// Completes the open shard.
-    fn close(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
+    fn close(&mut self, split: usize) -> Result<()> {
         let open = self.splits[split]
             .open
             .take()
             .expect("only an open shard is closed");
-        let info =
-            open.complete(self.plan.bos_id.is_none(), stop)
-                .map_err(|error| match error {
-                    Error::Value(_) => changed(&self.folder),
-                    other => other,
-                })?;
+        let info = open
+            .complete(self.plan.bos_id.is_none())
+            .map_err(|error| match error {
+                Error::Value(_) => changed(&self.folder),
+                other => other,
+            })?;
         let writer = &mut self.splits[split];
         writer.done.push(info);
         let fresh = writer.done.shards.len() > writer.before.shards.len();
@@ -323,14 +315,14 @@ impl ShardWriter {
     }
 
     /// Completes the open shard without the document that is being written, which moves to the start of the next.
-    fn move_document(&mut self, split: usize, stop: &AtomicBool) -> Result<()> {
+    fn move_document(&mut self, split: usize) -> Result<()> {
         let mut fresh = self.create(split, self.splits[split].done.shards.len() + 1)?;
         let open = self.splits[split]
             .open
             .as_mut()
             .expect("a document is being written");
         open.move_document(&mut fresh)?;
-        self.close(split, stop)?;
+        self.close(split)?;
         self.splits[split].open = Some(fresh);
         Ok(())
     }
