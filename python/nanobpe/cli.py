@@ -69,10 +69,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def os_error_text(error: OSError) -> str:
-    """The file and the reason, without the number."""
+    """The file and the reason, without the number; a hint where a tokenizer's folder is none."""
     if error.errno and error.strerror:
         places = [str(p) for p in (error.filename, error.filename2) if p is not None]
-        return ": ".join([*places[:1], error.strerror])
+        text = ": ".join([*places[:1], error.strerror])
+        if places and places[0].endswith("meta.json"):
+            made = "`nanobpe train`, or `nanobpe convert` from other files"
+            text += f"\nhint: want a tokenizer's folder, as made by {made}"
+        return text
     return str(error) or type(error).__name__
 
 

@@ -279,6 +279,12 @@ def test_mistakes_are_one_line(run, folder, argv, code, said):
             1,
             "error: x.bin: No space left on device",
         ),
+        (
+            FileNotFoundError(2, "No such file or directory", "x/meta.json"),
+            1,
+            "error: x/meta.json: No such file or directory\nhint: want a tokenizer's folder, "
+            "as made by `nanobpe train`, or `nanobpe convert` from other files",
+        ),
         (KeyError("no token 5"), 1, "error: no token 5"),
         (MemoryError(), 1, "error: out of memory"),
     ],
