@@ -176,6 +176,10 @@ def test_what_is_broken_is_found_and_named(tok, corpus, tmp_path):
         victim.write_bytes(bad)
         with pytest.raises(nanobpe.FormatError, match=r"train_000001\.bin"):
             nanobpe.Shards(out)
+    for at, says in ((1, "magic"), (8, "the header counts"), (700, "other bytes than zeroes")):
+        victim.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(nanobpe.FormatError, match=says):
+            nanobpe.Shards(out)
     victim.unlink()
     with pytest.raises(FileNotFoundError, match=r"train_000001\.bin"):
         nanobpe.Shards(out)

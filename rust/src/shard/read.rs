@@ -181,11 +181,14 @@ fn map(path: &Path, width: usize, tokens: u64) -> Result<Mmap> {
             magic(width)
         ));
     }
-    if map[..HEADER_BYTES] != header(width, tokens) {
+    if u64::try_from(field(2)) != Ok(tokens) {
         return wrong(format!(
             "the header counts {} tokens, the manifest {tokens}",
             field(2)
         ));
+    }
+    if map[..HEADER_BYTES] != header(width, tokens) {
+        return wrong("the header goes on with other bytes than zeroes".into());
     }
     let want = HEADER_BYTES as u64 + tokens * width as u64;
     if size != want {
