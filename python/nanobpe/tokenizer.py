@@ -114,6 +114,9 @@ class Tokenizer:
     ) -> Tokenizer:
         """The tokenizer of a table of ranks, which are both ids and the order of merging.
 
+        Any table gives the ids that tiktoken gives, also where a token has a lower rank than the
+        tokens that it is made of.
+
         Raises:
             ValueError: If a single byte is missing, an id is taken twice, or the pattern does
                 not compile or loses text.

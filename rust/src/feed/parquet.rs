@@ -52,7 +52,8 @@ impl ChunkReader for LocalFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let mut bytes = large_vec(length);
+        // A damaged file may say any length.
+        let mut bytes = large_vec(length.min(self.0.len() as usize));
         let mut file = self.0.try_clone()?;
         file.seek(SeekFrom::Start(start))?;
         file.take(length as u64).read_to_end(&mut bytes)?;
