@@ -6,9 +6,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
-use serde::Serializer as _;
-
-use super::hf_model::{Entries, Text};
+use super::hf_model::{Entries, Text, push_vocab};
 use super::{byte_level, files, in_file, merged_only, named_specials, vocab_of};
 use crate::encode::unmade;
 use crate::error::{Error, Result};
@@ -84,11 +82,9 @@ pub fn save(vocab: &Vocab, folder: &Path) -> Result<()> {
         )));
     }
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let mut json = Vec::new();
-    let entries = spelt_tokens(vocab);
-    serde_json::Serializer::new(&mut json)
-        .collect_map(entries)
-        .map_err(|error| Error::value(error.to_string()))?;
+    let mut json = "{".to_string();
+    push_vocab(vocab, "", ":", &mut json);
+    json.push('}');
     let mut merges = format!("{VERSION}\n");
     for merge in vocab.merges() {
         merges += &byte_level::spell(vocab.bytes(merge.left));
@@ -96,18 +92,6 @@ pub fn save(vocab: &Vocab, folder: &Path) -> Result<()> {
         merges += &byte_level::spell(vocab.bytes(merge.right));
         merges.push('\n');
     }
-    files::write(&folder.join("vocab.json"), &json)?;
+    files::write(&folder.join("vocab.json"), json.as_bytes())?;
     files::write(&folder.join("merges.txt"), merges.as_bytes())
-}
-
-/// Every id's token as vocab.json spells it, in order of id; added tokens as their text.
-fn spelt_tokens(vocab: &Vocab) -> impl Iterator<Item = (String, u32)> {
-    let mut added = vocab.added().iter().peekable();
-    (0..vocab.len() as u32).filter_map(move |id| {
-        if let Some(token) = added.next_if(|token| token.id == id) {
-            return Some((token.content.clone(), id));
-        }
-        let bytes = vocab.bytes(id);
-        (!bytes.is_empty()).then(|| (byte_level::spell(bytes), id))
-    })
 }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Map, Value, json};
 
 use super::gpt2::byte_level_tokens;
-use super::hf_model::{File, Model, Text, VocabField};
+use super::hf_model::{File, Model, Text, VocabField, push_vocab};
 use super::regex::{To, escape, translate};
 use super::{byte_level, files, in_file, merged_only, vocab_of};
 use crate::encode::unmade;
@@ -297,19 +297,9 @@ pub(super) fn content(vocab: &Vocab, pattern: &Pattern) -> Result<Vec<u8>> {
         "    \"ignore_merges\": {},\n    \"vocab\": {{",
         !vocab.only_merges() && !unmade(vocab).is_empty()
     );
-    let mut separator = "\n      ";
-    let mut added = vocab.added().iter().peekable();
-    for id in (0..vocab.len() as u32).filter(|id| !vocab.bytes(*id).is_empty()) {
-        text += separator;
-        match added.next_if(|token| token.id == id) {
-            Some(token) => text += &json!(token.content).to_string(),
-            None => byte_level::push_json(vocab.bytes(id), &mut text),
-        }
-        let _ = write!(text, ": {id}");
-        separator = ",\n      ";
-    }
+    push_vocab(vocab, "\n      ", ": ", &mut text);
     text += "\n    },\n    \"merges\": [";
-    separator = "\n      [";
+    let mut separator = "\n      [";
     for merge in vocab.merges() {
         text += separator;
         byte_level::push_json(vocab.bytes(merge.left), &mut text);

@@ -1,13 +1,15 @@
 //! What tokenizer.json holds, as far as byte-level BPE needs it.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::byte_level;
 use crate::added::AddedToken;
+use crate::vocab::Vocab;
 
 /// A tokenizer.json; its long lists borrow from the file's content.
 #[derive(Deserialize)]
@@ -144,4 +146,21 @@ fn split<E: serde::de::Error>(pair: &str) -> Result<(&str, &str), E> {
         .split_once(' ')
         .filter(|(_, right)| !right.contains(' '));
     two.ok_or_else(|| E::custom(format!("{pair:?} is no merge of two tokens")))
+}
+
+/// Appends every token and its id as entries of an object in JSON, in order of id: tokens spelt byte by byte, added ones
+/// as their text, `before` before each entry and `colon` within.
+pub fn push_vocab(vocab: &Vocab, before: &str, colon: &str, json: &mut String) {
+    let mut added = vocab.added().iter().peekable();
+    let mut comma = "";
+    for id in (0..vocab.len() as u32).filter(|id| !vocab.bytes(*id).is_empty()) {
+        *json += comma;
+        *json += before;
+        match added.next_if(|token| token.id == id) {
+            Some(token) => *json += &Value::from(token.content.as_str()).to_string(),
+            None => byte_level::push_json(vocab.bytes(id), json),
+        }
+        let _ = write!(json, "{colon}{id}");
+        comma = ",";
+    }
 }
